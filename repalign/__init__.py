@@ -1,0 +1,40 @@
+"""Measure how alike two representations are, layer by layer.
+
+The names below are loaded when they are first used, so that `import repalign` costs nothing.
+"""
+
+from importlib import import_module
+
+_HOMES = {
+    "similarity": "api",
+    "compare": "api",
+    "compare_arrays": "api",
+    "Options": "sides",
+    "load_encoder": "encoders",
+    "load_stimuli": "stimuli",
+    "make_metric": "metrics",
+    "parse_metric": "metrics",
+    "render": "report",
+    "RepalignError": "errors",
+    "InputError": "errors",
+    "Activations": "types",
+    "Alignment": "types",
+    "Encoder": "types",
+    "Stimuli": "types",
+}
+__all__ = [*_HOMES]  # noqa: PLE0604  the names stand once, above
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from its module on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'repalign' has no attribute {name!r}")
+    value = getattr(import_module(f"repalign.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return [*__all__, "__version__"]

@@ -1,0 +1,50 @@
+"""Every error repalign raises on purpose; the command line prints the message and ends with `exit_code`."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class RepalignError(Exception):
+    """Base of all of them; `exit_code` 1 means the fault is ours or the machine's, 2 the user's."""
+
+    exit_code = 1
+
+
+class InputError(RepalignError, ValueError):
+    """Raised when a name, an option, an array or a file the user gave can't be used as asked."""
+
+    exit_code = 2
+
+
+class UnreadableImagesError(InputError):
+    """Raised when pictures can't be decoded; `skipped` lists `(id, reason)`."""
+
+    def __init__(self, message: str, skipped: tuple[tuple[str, str], ...]) -> None:
+        super().__init__(message)
+        self.skipped = skipped
+
+
+class HubError(InputError):
+    """Raised when weights are neither cached nor within reach."""
+
+
+class WeightsError(InputError):
+    """Raised when a checkpoint can't be read or does not fit the encoder."""
+
+
+class LayerError(InputError):
+    """Raised when a layer does not exist, runs more than once or gives nothing to compare."""
+
+
+class RepalignWarning(UserWarning):
+    """Base of every warning repalign gives; studies record the text beside the number it concerns."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
+    """Build the error for a name that is not in `known`: near matches first, then what exists."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
+    if near:
+        return InputError(f"unknown {kind} {name!r}; did you mean {', '.join(near)}?")
+    listed = ", ".join(names[:20]) + (f", … ({len(names)} in all)" if len(names) > 20 else "")
+    return InputError(f"unknown {kind} {name!r}; known: {listed}")

@@ -1,0 +1,130 @@
+"""Forward hooks: the only module that registers any, and every one is removed when its block ends."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from repalign.errors import LayerError
+
+Reducer = Callable[[Tensor], Tensor]
+
+
+@dataclass
+class Call:
+    """What one dry run saw of a module: when it started and finished, how often, and its output's shape."""
+
+    name: str
+    module: nn.Module
+    started: int
+    finished: int = -1
+    calls: int = 0
+    shape: tuple[int, ...] | None = None
+
+
+@dataclass
+class Recording:
+    """Reduced outputs of the latest forward pass, by layer name."""
+
+    names: tuple[str, ...]
+    values: dict[str, Tensor] = field(default_factory=dict)
+
+    def take(self) -> dict[str, Tensor]:
+        """Hand over the outputs of one forward pass and make room for the next.
+
+        Raises LayerError naming the layers that the pass never ran.
+        """
+        missing = [name for name in self.names if name not in self.values]
+        if missing:
+            raise LayerError(f"the forward pass never ran {', '.join(missing[:5])}; choose other layers")
+        taken = {name: self.values[name] for name in self.names}
+        self.values.clear()
+        return taken
+
+
+def first_tensor(output: object) -> Tensor | None:
+    """Find the tensor in a module's output: itself, or the first one inside a tuple, list or mapping."""
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, Mapping):
+        output = list(output.values())
+    if isinstance(output, tuple | list):
+        return next((found for item in output if (found := first_tensor(item)) is not None), None)
+    return None
+
+
+@contextmanager
+def record(module: nn.Module, reducers: Mapping[str, Reducer]) -> Iterator[Recording]:
+    """Record `reducers[name](output)` of each named submodule during every forward pass inside the block.
+
+    The reducer runs inside the hook, at once: a module after the hooked one may write into the same memory
+    (an in-place ReLU does). It must return memory of its own. Tuple, list and dict outputs give their first
+    tensor.
+
+    Raises LayerError when a layer does not exist, gives no tensor, or runs twice in one forward pass.
+    """
+    modules = dict(module.named_modules())
+    recording = Recording(tuple(reducers))
+
+    def hook(name: str, reduce: Reducer) -> Callable[[nn.Module, object, object], None]:
+        def save(_module: nn.Module, _inputs: object, output: object) -> None:
+            if name in recording.values:
+                raise LayerError(
+                    f"layer {name!r} runs more than once in a forward pass, so it has no single output; "
+                    "choose the layers around it"
+                )
+            tensor = first_tensor(output)
+            if tensor is None:
+                raise LayerError(f"layer {name!r} gives no tensor but {type(output).__name__}; choose another")
+            recording.values[name] = reduce(tensor.detach())
+
+        return save
+
+    handles = []
+    try:
+        for name, reduce in reducers.items():
+            if name not in modules:
+                raise LayerError(f"there is no layer {name!r} in {type(module).__name__}")
+            handles.append(modules[name].register_forward_hook(hook(name, reduce)))
+        yield recording
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def trace(module: nn.Module, example: Tensor) -> list[Call]:
+    """Run `example` once and list every submodule that ran, in the order in which they finished first."""
+    calls: dict[str, Call] = {}
+    clock = iter(range(10**9))
+
+    def start(name: str) -> Callable[[nn.Module, object], None]:
+        def note(submodule: nn.Module, _inputs: object) -> None:
+            calls.setdefault(name, Call(name, submodule, next(clock)))
+
+        return note
+
+    def finish(name: str) -> Callable[[nn.Module, object, object], None]:
+        def note(_submodule: nn.Module, _inputs: object, output: object) -> None:
+            call, tensor = calls[name], first_tensor(output)
+            call.calls += 1
+            if call.calls == 1:
+                call.finished = next(clock)
+                floating = tensor is not None and tensor.is_floating_point()
+                call.shape = tuple(tensor.shape) if tensor is not None and floating else None
+
+        return note
+
+    handles = []
+    try:
+        for name, submodule in module.named_modules():
+            if name:
+                handles.append(submodule.register_forward_pre_hook(start(name)))
+                handles.append(submodule.register_forward_hook(finish(name)))
+        with torch.inference_mode():
+            module(example)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return sorted((c for c in calls.values() if c.calls), key=lambda c: c.finished)

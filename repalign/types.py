@@ -1,0 +1,181 @@
+"""The values that flow through repalign: stimuli → encoder → activations → alignment.
+
+Symbols in shapes: `n` stimuli, `d` features, `la` and `lb` layers of the two sides.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from repalign.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from PIL.Image import Image
+
+Layout = Literal["nchw", "nhwc", "tokens", "vector"]
+Role = Literal["stem", "block", "norm", "inner"]
+Geometry = Literal["features", "rdm"]
+
+
+@dataclass(frozen=True)
+class Stimuli:
+    """Pictures with what is known about them; nothing is decoded before `load(i)`.
+
+    `ids (n,)` are unique and order the set; `groups (n,)` says what is exchangeable (video, photograph,
+    subject); `labels (n,)` are classes; `extent (n,)` is the fraction of the scene's width each picture
+    shows; `notes` are said wherever a number from these stimuli stands; `skipped` lists what was left out
+    and why.
+    """
+
+    name: str
+    ids: tuple[str, ...]
+    load: "Callable[[int], Image]"
+    groups: tuple[str, ...] | None = None
+    labels: tuple[str, ...] | None = None
+    extent: tuple[float, ...] | None = None
+    notes: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        if len(set(self.ids)) != n:
+            twice = sorted({i for i in self.ids if self.ids.count(i) > 1})[:5]
+            raise InputError(f"{self.name}: ids must be unique, but {', '.join(twice)} stand more than once")
+        for what in ("groups", "labels", "extent"):
+            given: Sequence[object] | None = getattr(self, what)
+            if given is not None and len(given) != n:
+                raise InputError(f"{self.name}: {len(given)} {what} for {n} stimuli; give one each or none")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, index: Sequence[int]) -> "Stimuli":
+        """Keep the stimuli at `index`, in that order."""
+        rows = list(index)
+        load = self.load
+
+        def pick(values: tuple | None) -> tuple | None:
+            return None if values is None else tuple(values[i] for i in rows)
+
+        return replace(
+            self,
+            ids=tuple(self.ids[i] for i in rows),
+            load=lambda i: load(rows[i]),
+            groups=pick(self.groups),
+            labels=pick(self.labels),
+            extent=pick(self.extent),
+        )
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One place in a network whose output can be recorded.
+
+    `shape` is the output's without the batch; `layout` says where the channels are; `prefix` counts tokens
+    before the patches (class, distillation, registers); `grid` is the height and width of the positions;
+    `depth` runs from 0 (stem) to 1 (last); `calls` counts how often one forward pass runs it.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    layout: Layout
+    prefix: int
+    grid: tuple[int, int] | None
+    parameters: int
+    depth: float
+    role: Role
+    calls: int = 1
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A frozen network in eval mode with its own preprocessing, `PIL RGB → (3, h, w)`.
+
+    `input_size` is the height and width of what `preprocess` gives; `layers` are in the order in which the
+    network finishes them; `fingerprint` hashes the weights;
+    `untrained` is said in every table, figure and file; `notes` stand beside every number.
+    """
+
+    name: str
+    source: str
+    module: nn.Module
+    preprocess: "Callable[[Image], Tensor]"
+    layers: tuple[Layer, ...]
+    input_size: tuple[int, int]
+    fingerprint: str
+    untrained: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Activations:
+    """What one encoder says about each stimulus: `layers[name]` is `(n, d)`, row i belongs to `ids[i]`.
+
+    With `geometry="rdm"` each entry is a square dissimilarity matrix `(n, n)` and only RSA can use it.
+    `depths` give each layer's place between 0 and 1; `meta` holds plain values for `study.json`.
+    """
+
+    encoder: str
+    stimuli: str
+    ids: tuple[str, ...]
+    layers: Mapping[str, Float[Tensor, "n d"]]
+    depths: Mapping[str, float]
+    pool: str = "none"
+    filter: str = ""
+    geometry: Geometry = "features"
+    untrained: bool = False
+    meta: Mapping[str, object] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def join(self, ids: Sequence[str]) -> "Activations":
+        """Keep the rows of `ids`, in that order, joined by name.
+
+        Raises InputError naming the ids that are not there.
+        """
+        if tuple(ids) == self.ids:
+            return self
+        place = {name: i for i, name in enumerate(self.ids)}
+        missing = [i for i in ids if i not in place]
+        if missing:
+            raise InputError(
+                f"{self.encoder}: {len(missing)} of {len(ids)} stimuli are missing ({', '.join(missing[:5])}); "
+                "give features for every stimulus, with the same ids"
+            )
+        index = torch.tensor([place[i] for i in ids])
+        square = self.geometry == "rdm"
+        kept = {k: v[index][:, index] if square else v[index] for k, v in self.layers.items()}
+        return replace(self, ids=tuple(ids), layers=kept)
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Similarity of every layer of `a` with every layer of `b`: `scores (la, lb)` float64, NaN with a reason."""
+
+    metric: str
+    options: Mapping[str, object]
+    layers_a: tuple[str, ...]
+    layers_b: tuple[str, ...]
+    n: int
+    scores: NDArray[np.float64]
+    undefined: Mapping[str, str] = field(default_factory=dict)
+
+    def to_frame(self) -> "pd.DataFrame":
+        """List one row per layer pair: layer_a, layer_b, metric, n, value."""
+        import pandas as pd
+
+        rows = [
+            (a, b, self.metric, self.n, float(self.scores[i, j]))
+            for i, a in enumerate(self.layers_a)
+            for j, b in enumerate(self.layers_b)
+        ]
+        return pd.DataFrame(rows, columns=["layer_a", "layer_b", "metric", "n", "value"])

@@ -1,0 +1,85 @@
+"""What many tests share: pictures on disk, a small encoder, the command line in process."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+torch.set_num_threads(2)
+
+MODULE = """
+import torch
+from torch import nn
+
+
+class Block(nn.Module):
+    def __init__(self, a, b):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(a, b, 3, 2, 1), nn.Conv2d(b, b, 3, 1, 1)
+
+    def forward(self, x):
+        return self.two(torch.relu(self.one(x)))
+
+
+def preprocess(picture):
+    from torchvision.transforms.functional import pil_to_tensor, resize
+    return resize(pil_to_tensor(picture), [16, 16]).float() / 255
+
+
+def net(seed=0, dead=False):
+    torch.manual_seed(seed)
+    blocks = nn.Sequential(Block(3, 8), Block(8, 12), Block(12, 16))
+    model = nn.Sequential(blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    if dead:
+        for p in model[0][1].parameters():
+            nn.init.zeros_(p)
+    return model, preprocess
+
+
+def other():
+    return net(1)
+
+
+def dead():
+    return net(2, dead=True)
+"""
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Twelve pictures in two folders."""
+    rng = np.random.default_rng(0)
+    for k in range(12):
+        folder = tmp_path / "photos" / ("cats" if k % 2 else "dogs")
+        folder.mkdir(parents=True, exist_ok=True)
+        smooth = rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)
+        Image.fromarray(smooth).resize((40, 30), Image.Resampling.BICUBIC).save(folder / f"{k:02d}.png")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def nets(tmp_path, monkeypatch):
+    """A module `tinynets` with encoders net, other and dead, importable as python:tinynets:net."""
+    (tmp_path / "tinynets.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    yield "python:tinynets"
+    sys.modules.pop("tinynets", None)
+
+
+@pytest.fixture
+def cli(capsys, monkeypatch):
+    """Run the command line in this process: `cli("compare", …)` gives the exit code, output and error output."""
+
+    def run(*arguments):
+        from repalign.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["repalign", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        out, err = capsys.readouterr()
+        return stopped.value.code, out, err
+
+    return run
