@@ -1,0 +1,67 @@
+"""The registry of metrics. To add one: a file with its class, and a line here."""
+
+from dataclasses import fields
+
+from repalign.errors import InputError, unknown
+from repalign.metrics.base import Metric, UndefinedError
+from repalign.metrics.cka import LinearCKA, RbfCKA
+from repalign.metrics.rsa import RSA
+
+METRICS: dict[str, type[Metric]] = {
+    "cka_linear": LinearCKA,
+    "cka_rbf": RbfCKA,
+    "rsa": RSA,
+}
+DEFAULT_METRICS = ("cka_linear", "cka_rbf", "rsa")
+
+__all__ = ["DEFAULT_METRICS", "METRICS", "Metric", "UndefinedError", "make_metric", "parse_metric"]
+
+
+def make_metric(name: str, **options: object) -> Metric:
+    """Build a metric by name.
+
+    Raises InputError for an unknown name or option, and for a value the metric does not take.
+
+    >>> make_metric("rsa", compare="pearson").label
+    'RSA, Pearson of correlation distances'
+    """
+    if name not in METRICS:
+        raise unknown("metric", name, METRICS)
+    kinds = {f.name: type(f.default) for f in fields(METRICS[name])}
+    given: dict[str, object] = {}
+    for key, value in options.items():
+        if key not in kinds:
+            raise unknown(f"option of {name}", key, kinds)
+        given[key] = _convert(name, key, value, kinds[key])
+    return METRICS[name](**given)
+
+
+def parse_metric(spec: str) -> Metric:
+    """Build a metric from `name[:key=value,…]`, as the command line takes it.
+
+    >>> parse_metric("cka_linear:debiased=false").options
+    {'debiased': False}
+    """
+    name, _, rest = spec.partition(":")
+    options: dict[str, object] = {}
+    for item in filter(None, rest.split(",")):
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise InputError(f"metric {spec!r}: {item!r} is not an option; write {name}:key=value")
+        options[key.strip()] = value.strip()
+    return make_metric(name, **options)
+
+
+def _convert(metric: str, key: str, value: object, kind: type) -> object:
+    text = str(value).lower()
+    if kind is bool and text in ("true", "false"):
+        return text == "true"
+    if kind is float and not isinstance(value, bool):
+        try:
+            return float(text)
+        except ValueError:
+            pass
+    if kind is str and isinstance(value, str):
+        return value
+    wanted = {bool: "true or false", float: "a number", str: "a word"}[kind]
+    raise InputError(f"{metric}: {key} takes {wanted}, not {value!r}")

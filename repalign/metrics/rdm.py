@@ -1,0 +1,42 @@
+"""Representational dissimilarity matrices: the distance between every two stimuli."""
+
+from collections.abc import Callable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from repalign.metrics.gram import linear_gram, squared_distances, unit_row_gram
+
+
+def correlation(x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
+    """Compute `1 − r` between the feature patterns of two stimuli, 0..2.
+
+    Raises InputError when a pattern is constant, since it has no correlation.
+    """
+    return squared_distances(unit_row_gram(x, centre_rows=True)) / 2
+
+
+def cosine(x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
+    """Compute `1 − cos` between two patterns as they are, 0..2: not invariant to a shift of the features.
+
+    Raises InputError when a pattern is zero.
+    """
+    return squared_distances(unit_row_gram(x, centre_rows=False)) / 2
+
+
+def sqeuclidean(x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
+    """Compute the squared Euclidean distance, up to a positive factor that no comparison sees."""
+    return squared_distances(linear_gram(x))
+
+
+def euclidean(x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
+    """Compute the Euclidean distance, up to a positive factor that no comparison sees."""
+    return sqeuclidean(x).sqrt()
+
+
+RDMS: dict[str, Callable[[Tensor], Tensor]] = {
+    "correlation": correlation,
+    "euclidean": euclidean,
+    "sqeuclidean": sqeuclidean,
+    "cosine": cosine,
+}
