@@ -1,0 +1,91 @@
+"""The Python API: similarities of arrays, alignments of arrays and of encoders."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from repalign.align import align, check_features
+from repalign.errors import InputError
+from repalign.metrics import DEFAULT_METRICS, Metric, make_metric, parse_metric
+from repalign.sides import Options, load_sides
+from repalign.types import Activations, Alignment, Encoder, Stimuli
+
+
+def similarity(x: ArrayLike | Tensor, y: ArrayLike | Tensor, metric: str = "cka_linear", **options: object) -> float:
+    """Score two feature arrays `(n, dx)` and `(n, dy)`, row i of each being the same stimulus.
+
+    Raises InputError (a ValueError) for wrong shapes, NaN or infinite values, too few stimuli, an unknown metric
+    or option.
+
+    >>> x = [[0.0, 1.0], [1.0, 0.0], [2.0, 2.0], [3.0, 1.0]]
+    >>> round(similarity(x, x, "cka_linear", debiased=False), 12)
+    1.0
+    """
+    chosen = make_metric(metric, **options)
+    return float(align(_wrap("x", {"x": x}), _wrap("y", {"y": y}), chosen).scores[0, 0])
+
+
+def compare_arrays(
+    a: Mapping[str, ArrayLike | Tensor],
+    b: Mapping[str, ArrayLike | Tensor],
+    metrics: Sequence[str | Metric] = DEFAULT_METRICS,
+) -> dict[str, Alignment]:
+    """Align two sets of feature arrays, `{"layer": (n, d)}`, row i of each being the same stimulus.
+
+    Returns one Alignment a metric, by the metric as given. Raises InputError as `similarity` does.
+
+    >>> x = np.arange(12.0).reshape(6, 2) ** 2
+    >>> compare_arrays({"l1": x, "l2": x[:, :1]}, {"m1": x}, ["cka_linear"])["cka_linear"].scores.shape
+    (2, 1)
+    """
+    left, right = _wrap("a", a), _wrap("b", b)
+    return {name: align(left, right, metric) for name, metric in _named(metrics).items()}
+
+
+def compare(
+    a: str | Encoder | Activations,
+    b: str | Encoder | Activations | None = None,
+    stimuli: str | Stimuli | None = None,
+    metrics: Sequence[str | Metric] = DEFAULT_METRICS,
+    *,
+    stimuli_b: str | Stimuli | None = None,
+    options: Options | None = None,
+    **changes: object,
+) -> dict[str, Alignment]:
+    """Align two encoders layer by layer on paired stimuli; without `b`, `a` is compared with itself.
+
+    `stimuli_b` shows the second side its own version of each stimulus, joined by id. Further keywords are the
+    fields of `Options`. Returns one Alignment a metric, by the metric as given.
+
+    Raises InputError for anything that can't be used as asked.
+    """
+    named = _named(metrics)
+    left, right = load_sides(a, b, stimuli, stimuli_b, replace(options or Options(), **changes))  # type: ignore[arg-type]
+    return {name: align(left.activations, right.activations, metric) for name, metric in named.items()}
+
+
+def _named(metrics: Sequence[str | Metric]) -> dict[str, Metric]:
+    return {(m if isinstance(m, str) else m.spec): (parse_metric(m) if isinstance(m, str) else m) for m in metrics}
+
+
+def _wrap(name: str, arrays: Mapping[str, ArrayLike | Tensor]) -> Activations:
+    """Wrap plain arrays as activations, ids by order."""
+    layers: dict[str, Tensor] = {}
+    for key, values in arrays.items():
+        x = values.detach() if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
+        if x.is_complex() or x.dtype == torch.bool:
+            raise InputError(f"layer {key!r} is {x.dtype}; features must be real numbers")
+        layers[key] = x if x.dtype in (torch.float32, torch.float64) else x.double()
+        check_features(key, layers[key])
+    if not layers:
+        raise InputError(f"{name} holds no layer; give at least one array of shape (stimuli, features)")
+    counts = {key: len(x) for key, x in layers.items()}
+    if len(set(counts.values())) > 1:
+        raise InputError(f"layers of {name} differ in their number of stimuli: {counts}")
+    n = next(iter(counts.values()))
+    depths = dict(zip(layers, np.linspace(0, 1, len(layers)).tolist(), strict=True))
+    return Activations(name, "arrays", tuple(map(str, range(n))), layers, depths)

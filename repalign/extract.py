@@ -1,0 +1,193 @@
+"""Extraction: encoders over stimuli, each picture decoded once for all of them, reduced inside the hook."""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from repalign.errors import InputError, UnreadableImagesError
+from repalign.hooks import Recording, record
+from repalign.pooling import Pool, reducer
+from repalign.types import Activations, Encoder, Layer, Stimuli
+
+Track = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+MEMORY_SHARE = 0.6  # of the machine's memory that the features of all layers may take
+
+
+@dataclass(frozen=True)
+class Request:
+    """One encoder and the layers wanted from it."""
+
+    encoder: Encoder
+    layers: tuple[Layer, ...]
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """One picture as each encoder's input `(3, h, w)`, its content hash, or why it can't be read."""
+
+    inputs: tuple[Tensor, ...]
+    digest: bytes
+    reason: str = ""
+
+
+def silent(_label: str, _total: int) -> AbstractContextManager[Callable[[int], None]]:
+    """Report no progress."""
+    return nullcontext(lambda _count: None)
+
+
+def extract(
+    requests: Sequence[Request],
+    stimuli: Stimuli,
+    pool: Pool,
+    *,
+    device: torch.device | None = None,
+    batch_size: int = 32,
+    workers: int | None = None,
+    skip_unreadable: bool = False,
+    track: Track = silent,
+) -> list[Activations]:
+    """Run every encoder over every stimulus and keep the pooled outputs of its layers, float32 on the CPU.
+
+    Pictures that can't be decoded are left out with `skip_unreadable`, listed in `meta["skipped"]`. `meta` also
+    holds the stimuli's `fingerprint` (over ids and decoded pixels), and the seconds spent.
+
+    Raises UnreadableImagesError naming and counting all of them otherwise; InputError when the features won't
+    fit into memory.
+    """
+    _check_memory(requests, len(stimuli), pool)
+    device = device or torch.device("cpu")
+    stores: list[dict[str, Tensor]] = [{} for _ in requests]
+    content = hashlib.blake2b(digest_size=16)
+    skipped: list[tuple[str, str]] = []
+    kept: list[int] = []
+    began = time.perf_counter()
+    names = " and ".join(dict.fromkeys(r.encoder.name for r in requests))
+    with ExitStack() as stack:
+        recordings = [stack.enter_context(_recorder(r, pool, device)) for r in requests]
+        advance = stack.enter_context(track(f"{names} on {stimuli.name}", len(stimuli)))
+        stack.enter_context(torch.inference_mode())
+        for indices, decoded in _batches(requests, stimuli, batch_size, workers):
+            skipped += [(stimuli.ids[i], d.reason) for i, d in zip(indices, decoded, strict=True) if d.reason]
+            readable = [(i, d) for i, d in zip(indices, decoded, strict=True) if not d.reason]
+            if readable and (skip_unreadable or not skipped):
+                for k, request in enumerate(requests):
+                    pixels = torch.stack([d.inputs[k] for _, d in readable]).to(device)
+                    request.encoder.module(pixels)
+                    _store(stores[k], recordings[k].take(), len(kept), len(stimuli))
+                for i, d in readable:
+                    content.update(stimuli.ids[i].encode() + b"\0" + d.digest)
+                kept += [i for i, _ in readable]
+            advance(len(indices))
+    if skipped and not skip_unreadable:
+        raise UnreadableImagesError(_unreadable(skipped, len(stimuli), stimuli.name), tuple(skipped))
+    if not kept:
+        raise UnreadableImagesError(f"{stimuli.name}: none of {len(stimuli)} pictures can be decoded", tuple(skipped))
+    meta = {
+        "fingerprint": content.hexdigest(),
+        "skipped": list(stimuli.skipped) + skipped,
+        "seconds": time.perf_counter() - began,
+    }
+    return [_activations(r, s, stimuli, kept, pool, meta) for r, s in zip(requests, stores, strict=True)]
+
+
+def pick_device(name: str) -> torch.device:
+    """Choose a device: `auto` takes a GPU where there is one.
+
+    Raises InputError when the device named isn't there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        found = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device {name!r} isn't there ({reason}); this machine has: {', '.join(found)}") from None
+    return device
+
+
+def _batches(
+    requests: Sequence[Request], stimuli: Stimuli, batch_size: int, workers: int | None
+) -> Iterator[tuple[list[int], list[_Decoded]]]:
+    """Yield batches in order; threads decode the next one while the encoders run."""
+
+    def decode(index: int) -> _Decoded:
+        try:
+            picture = stimuli.load(index)
+        except (OSError, ValueError, SyntaxError) as error:
+            return _Decoded((), b"", str(error).splitlines()[0] if str(error) else type(error).__name__)
+        digest = hashlib.blake2b(picture.tobytes(), digest_size=16).digest()
+        return _Decoded(tuple(r.encoder.preprocess(picture) for r in requests), digest)
+
+    groups = [list(range(i, min(i + batch_size, len(stimuli)))) for i in range(0, len(stimuli), batch_size)]
+    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as threads:
+        ahead = [threads.submit(decode, i) for i in groups[0]] if groups else []
+        for position, indices in enumerate(groups):
+            current = ahead
+            following = groups[position + 1] if position + 1 < len(groups) else []
+            ahead = [threads.submit(decode, i) for i in following]
+            yield indices, [future.result() for future in current]
+
+
+def _recorder(request: Request, pool: Pool, device: torch.device) -> AbstractContextManager[Recording]:
+    module = request.encoder.module.to(device).eval()
+    return record(module, {layer.name: reducer(layer, pool) for layer in request.layers})
+
+
+def _store(store: dict[str, Tensor], outputs: dict[str, Tensor], start: int, total: int) -> None:
+    """Write one batch of rows into the arrays of all stimuli."""
+    for name, rows in outputs.items():
+        if name not in store:
+            store[name] = torch.empty(total, rows.shape[1])
+        store[name][start : start + len(rows)] = rows.cpu()
+
+
+def _activations(
+    request: Request, store: dict[str, Tensor], stimuli: Stimuli, kept: list[int], pool: Pool, meta: dict[str, object]
+) -> Activations:
+    encoder = request.encoder
+    return Activations(
+        encoder=encoder.name,
+        stimuli=stimuli.name,
+        ids=tuple(stimuli.ids[i] for i in kept),
+        layers={name: rows[: len(kept)] for name, rows in store.items()},
+        depths={layer.name: layer.depth for layer in request.layers},
+        pool=str(pool),
+        untrained=encoder.untrained,
+        meta=meta,
+    )
+
+
+def _width(layer: Layer, pool: Pool) -> int:
+    """Count the features that a layer gives a stimulus."""
+    channels = layer.shape[0] if layer.layout in ("nchw", "vector") else layer.shape[-1]
+    if pool.method == "grid" and layer.grid is not None:
+        return channels * pool.cells**2
+    return prod(layer.shape) if pool.method == "flatten" else channels
+
+
+def _check_memory(requests: Sequence[Request], n: int, pool: Pool) -> None:
+    need = 4 * n * sum(_width(layer, pool) for r in requests for layer in r.layers)
+    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if need > MEMORY_SHARE * have:
+        raise InputError(
+            f"features pooled by {pool} need {need / 1e9:.0f} GB for {n} stimuli, and this machine has "
+            f"{have / 1e9:.0f} GB; use --pool mean, --limit N or fewer --layers"
+        )
+
+
+def _unreadable(skipped: list[tuple[str, str]], total: int, name: str) -> str:
+    listed = "; ".join(f"{i} ({reason})" for i, reason in skipped[:3]) + ("; …" if len(skipped) > 3 else "")
+    return (
+        f"{name}: {len(skipped)} of {total} pictures can't be decoded: {listed}. Mend or remove them, or go on "
+        "without them with --skip-unreadable"
+    )

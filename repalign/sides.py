@@ -1,0 +1,158 @@
+"""From names to activations: load both sides of a comparison, extract them, pair them by id."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from repalign.encoders import load_encoder
+from repalign.encoders.structure import select
+from repalign.errors import InputError
+from repalign.extract import Request, Track, extract, pick_device, silent
+from repalign.pooling import Pool, can_pool, parse_pool
+from repalign.stimuli import load_stimuli_pair, require_enough
+from repalign.types import Activations, Encoder, Layer, Stimuli
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison: its encoder (None for saved features), stimuli, layers and activations."""
+
+    activations: Activations
+    encoder: Encoder | None
+    stimuli: Stimuli | None
+    layers: tuple[Layer, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Options:
+    """How two sides are made comparable; every field has the command line's name and default."""
+
+    pool: str = "mean"
+    layers: str = "blocks"
+    layers_b: str | None = None
+    limit: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    batch_size: int = 32
+    workers: int | None = None
+    skip_unreadable: bool = False
+    allow_partial: bool = False
+
+
+def load_sides(
+    a: str | Encoder | Activations,
+    b: str | Encoder | Activations | None,
+    data: str | Stimuli | None,
+    data_b: str | Stimuli | None,
+    options: Options,
+    track: Track = silent,
+) -> tuple[Side, Side]:
+    """Load, extract and pair both sides: the same ids in the same order. The same object twice for one side.
+
+    Raises InputError for anything that can't be used as asked, before any encoder runs where that is possible.
+    """
+    pool, device = parse_pool(options.pool), pick_device(options.device)
+    first, second = _stimuli(data, data_b, options)
+    same = (b is None or b == a) and second is None and options.layers_b in (None, options.layers)
+    left = load_encoder(a, allow_partial=options.allow_partial)
+    right = left if b is None or b == a else load_encoder(b, allow_partial=options.allow_partial)
+    wanted = [(left, first, options.layers), (right, second or first, options.layers_b or options.layers)]
+    plans = [_plan(e, s, glob, pool) for e, s, glob in wanted[: 1 if same else 2]]
+    sides = _extract(plans, pool, device, options, track)
+    return _pair(sides[0], sides[-1])
+
+
+@dataclass(frozen=True)
+class _Plan:
+    source: Encoder | Activations
+    stimuli: Stimuli | None
+    layers: tuple[Layer, ...]
+    notes: tuple[str, ...]
+
+
+def _stimuli(
+    data: str | Stimuli | None, data_b: str | Stimuli | None, options: Options
+) -> tuple[Stimuli | None, Stimuli | None]:
+    """Load the stimuli of both sides, and cut them to a seeded subset where a limit is set."""
+    if data is None:
+        if data_b is not None:
+            raise InputError("--data-b needs --data: the second set is paired with the first by relative name")
+        return None, None
+    first, second = load_stimuli_pair(data, data_b)
+    require_enough(first)
+    if options.limit is not None and options.limit < len(first):
+        if options.limit < 4:
+            raise InputError(f"--limit {options.limit} leaves too few stimuli; give at least 4")
+        index = sorted(np.random.default_rng(options.seed).permutation(len(first))[: options.limit].tolist())
+        first, second = first.take(index), None if second is None else second.take(index)
+    return first, second
+
+
+def _plan(source: Encoder | Activations, stimuli: Stimuli | None, choice: str, pool: Pool) -> _Plan:
+    """Choose the layers of one side and leave out, with a note, those that the pooling can't serve."""
+    if isinstance(source, Activations):
+        return _Plan(source, stimuli, (), ())
+    if stimuli is None:
+        raise InputError(f"{source.name} needs pictures; give --data FOLDER, a manifest or bundled:photos")
+    chosen = select(source.layers, choice)
+    reasons = {layer.name: can_pool(layer, pool) for layer in chosen}
+    kept = tuple(layer for layer in chosen if reasons[layer.name] is None)
+    if not kept:
+        raise InputError(f"{source.name}: no layer can be pooled by {pool}; its layers: {reasons}; use --pool mean")
+    out = [f"{name} ({reason})" for name, reason in reasons.items() if reason]
+    notes = (f"{source.name}: left out under --pool {pool}: {', '.join(out)}",) if out else ()
+    return _Plan(source, stimuli, kept, notes)
+
+
+def _extract(plans: Sequence[_Plan], pool: Pool, device: torch.device, options: Options, track: Track) -> list[Side]:
+    """Extract all sides; those that see the same stimuli share one pass over the pictures."""
+    sides: dict[int, Side] = {}
+    for k, plan in enumerate(plans):
+        if isinstance(plan.source, Activations):
+            sides[k] = Side(plan.source, None, plan.stimuli, ())
+    networks = {k: p for k, p in enumerate(plans) if k not in sides}
+    for stimuli in {id(p.stimuli): p.stimuli for p in networks.values()}.values():
+        assert stimuli is not None  # _plan has seen to it
+        members = {k: p for k, p in networks.items() if p.stimuli is stimuli}
+        requests = [Request(p.source, p.layers) for p in members.values() if isinstance(p.source, Encoder)]
+        found = extract(
+            requests, stimuli, pool, device=device, batch_size=options.batch_size, workers=options.workers,
+            skip_unreadable=options.skip_unreadable, track=track,
+        )  # fmt: skip
+        for (k, plan), request, activations in zip(members.items(), requests, found, strict=True):
+            sides[k] = Side(activations, request.encoder, stimuli, plan.layers, plan.notes)
+    return [sides[k] for k in range(len(plans))]
+
+
+def _pair(left: Side, right: Side) -> tuple[Side, Side]:
+    """Join the sides by id: pictures that one side could not read leave the other too."""
+    if right is left:
+        return left, left
+    left, right = _adopt_ids(left, right), _adopt_ids(right, left)
+    ids = left.activations.ids
+    if left.encoder is not None and right.encoder is not None:
+        readable = set(right.activations.ids)
+        ids = tuple(i for i in ids if i in readable)
+    elif left.encoder is None and right.encoder is not None:
+        ids = right.activations.ids
+    left = replace(left, activations=left.activations.join(ids))
+    return left, replace(right, activations=right.activations.join(ids))
+
+
+def _adopt_ids(side: Side, other: Side) -> Side:
+    """Give rows saved without ids the ids of the other side, by order, when the counts agree."""
+    if side.encoder is not None or not side.activations.meta.get("ids_by_order"):
+        return side
+    if other.encoder is None and other.activations.meta.get("ids_by_order"):
+        return side
+    rows, ids = len(side.activations), other.activations.ids
+    if rows != len(ids):
+        raise InputError(
+            f"{side.activations.encoder} has {rows} rows without ids, and {other.activations.encoder} "
+            f"{len(ids)} stimuli; give one row a stimulus in the same order, or save the ids with the features"
+        )
+    note = f"{side.activations.encoder}: rows carry no ids and were joined by order"
+    return replace(side, activations=replace(side.activations, ids=ids), notes=(*side.notes, note))

@@ -1,0 +1,127 @@
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from repalign.encoders import load_encoder
+from repalign.encoders.structure import select
+from repalign.errors import InputError, UnreadableImagesError
+from repalign.extract import Request, extract, pick_device
+from repalign.pooling import parse_pool
+from repalign.sides import Options, load_sides
+from repalign.stimuli import load_stimuli
+
+
+def request(nets, name="net", choice="blocks"):
+    encoder = load_encoder(f"{nets}:{name}")
+    return Request(encoder, select(encoder.layers, choice))
+
+
+def plainly(encoder, stimuli, layer):
+    """The mean-pooled output of one layer, one picture at a time."""
+    rows = []
+    for i in range(len(stimuli)):
+        x = encoder.preprocess(stimuli.load(i))[None]
+        for module in encoder.module[0][: int(layer[-1]) + 1]:
+            x = module(x)
+        rows.append(x.mean((2, 3))[0])
+    return torch.stack(rows)
+
+
+def test_rows_are_the_layers_means_in_the_order_of_the_stimuli(nets, photos):
+    stimuli, wanted = load_stimuli(str(photos)), request(nets)
+    (found,) = extract([wanted], stimuli, parse_pool("mean"), batch_size=5)
+    assert found.ids == stimuli.ids
+    for name in ("0.0", "0.1", "0.2"):
+        assert torch.allclose(found.layers[name], plainly(wanted.encoder, stimuli, name), atol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 12, 100])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_batches_and_threads_change_nothing(nets, photos, batch_size, workers):
+    stimuli, wanted = load_stimuli(str(photos)), request(nets)
+    (found,) = extract([wanted], stimuli, parse_pool("mean"), batch_size=batch_size, workers=workers)
+    (again,) = extract([wanted], stimuli, parse_pool("mean"), batch_size=4)
+    assert found.meta["fingerprint"] == again.meta["fingerprint"]
+    for name, rows in found.layers.items():
+        assert torch.allclose(rows, again.layers[name], atol=1e-6)
+
+
+def test_two_encoders_share_one_decoding(nets, photos):
+    stimuli = load_stimuli(str(photos))
+    loads = []
+    counted = type(stimuli)(stimuli.name, stimuli.ids, lambda i: loads.append(i) or stimuli.load(i))
+    found = extract([request(nets), request(nets, "other")], counted, parse_pool("mean"))
+    assert sorted(loads) == list(range(12))
+    assert len(found) == 2
+
+
+def test_the_fingerprint_is_of_ids_and_pixels(nets, photos):
+    stimuli = load_stimuli(str(photos))
+    (first,) = extract([request(nets)], stimuli, parse_pool("mean"))
+    (fewer,) = extract([request(nets)], stimuli.take(range(11)), parse_pool("mean"))
+    content = hashlib.blake2b(digest_size=16)
+    for i, name in enumerate(stimuli.ids):
+        content.update(name.encode() + b"\0" + hashlib.blake2b(stimuli.load(i).tobytes(), digest_size=16).digest())
+    assert first.meta["fingerprint"] == content.hexdigest()
+    assert fewer.meta["fingerprint"] != first.meta["fingerprint"]
+
+
+def test_unreadable_pictures_stop_the_run_named_and_counted(nets, photos):
+    (photos / "cats" / "03.png").write_bytes(b"not a picture")
+    (photos / "dogs" / "08.png").write_bytes((photos / "dogs" / "08.png").read_bytes()[:60])
+    with pytest.raises(
+        UnreadableImagesError, match=r"2 of 12 pictures can't be decoded: cats/03.png .*dogs/08.png"
+    ) as e:
+        extract([request(nets)], load_stimuli(str(photos)), parse_pool("mean"), batch_size=3)
+    assert [i for i, _ in e.value.skipped] == ["cats/03.png", "dogs/08.png"]
+    assert "--skip-unreadable" in str(e.value)
+
+
+def test_unreadable_pictures_are_left_out_on_request(nets, photos):
+    stimuli = load_stimuli(str(photos))
+    (whole,) = extract([request(nets)], stimuli, parse_pool("mean"))
+    (photos / "cats" / "03.png").write_bytes(b"not a picture")
+    (found,) = extract([request(nets)], stimuli, parse_pool("mean"), batch_size=3, skip_unreadable=True)
+    assert found.ids == tuple(i for i in stimuli.ids if i != "cats/03.png")
+    kept = [k for k, i in enumerate(stimuli.ids) if i != "cats/03.png"]
+    for name, rows in found.layers.items():
+        assert torch.allclose(rows, whole.layers[name][kept], atol=1e-6)
+    assert [i for i, _ in found.meta["skipped"]] == ["cats/03.png"]
+
+
+def test_nothing_readable_is_an_error(nets, photos):
+    for file in photos.rglob("*.png"):
+        file.write_bytes(b"")
+    with pytest.raises(UnreadableImagesError, match="none of 12 pictures"):
+        extract([request(nets)], load_stimuli(str(photos)), parse_pool("mean"), skip_unreadable=True)
+
+
+def test_too_large_features_are_refused_before_the_first_picture(nets, photos, monkeypatch):
+    monkeypatch.setattr("repalign.extract.MEMORY_SHARE", 1e-9)
+    with pytest.raises(InputError, match=r"features pooled by flatten need .* GB for 12 stimuli"):
+        extract([request(nets)], load_stimuli(str(photos)), parse_pool("flatten"))
+
+
+def test_a_device_that_is_not_there():
+    assert pick_device("cpu") == torch.device("cpu")
+    with pytest.raises(InputError, match=r"device 'cuda:77' isn't there .*this machine has: cpu"):
+        pick_device("cuda:77")
+    with pytest.raises(InputError, match="device 'gpu' isn't there"):
+        pick_device("gpu")
+
+
+def test_sides_lose_the_rows_that_either_could_not_read(nets, photos, tmp_path):
+    for file in photos.rglob("*.png"):
+        copy = tmp_path / "b" / file.relative_to(photos)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(file.read_bytes())
+    (photos / "cats" / "03.png").write_bytes(b"")
+    (tmp_path / "b" / "dogs" / "06.png").write_bytes(b"")
+    left, right = load_sides(
+        f"{nets}:net", f"{nets}:net", str(photos), str(tmp_path / "b"), Options(skip_unreadable=True)
+    )
+    assert left.activations.ids == right.activations.ids
+    assert not {"cats/03.png", "dogs/06.png"} & set(left.activations.ids)
+    assert np.allclose(left.activations.layers["0.2"], right.activations.layers["0.2"], atol=1e-6)
