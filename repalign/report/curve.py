@@ -1,0 +1,130 @@
+"""Depth-matched curves: each layer of A with the layer of B nearest in depth, all measures on one axis."""
+
+import textwrap
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+
+from repalign.report.colours import DASHES, LINES
+from repalign.report.heatmap import INK, QUIET, say_caveats
+from repalign.report.scores import diagonal, matched_curve
+from repalign.report.sentences import described, seen, sides
+from repalign.report.study_folder import Metric, Study
+from repalign.report.wording import clip, number, shorten
+
+SIZE = (7.2, 3.9)
+"""Inches of the axes."""
+
+LINE_WIDTH = 1.8
+
+
+def curve_figure(study: Study) -> Figure:
+    """Draw every measure's depth-matched curve with its peak, and ribbons and the null where the study has them."""
+    width, height = SIZE
+    figure = Figure(figsize=(width + 1, height + 1.6))
+    axes = figure.add_axes((0.7 / (width + 1), 1.0 / (height + 1.6), width / (width + 1), height / (height + 1.6)))
+    depths = study.a.depths
+    lowest, highest = 0.0, 1.0
+    for k, metric in enumerate(study.metrics):
+        curve = matched_curve(study, metric)
+        _draw_line(axes, depths, curve, k, _said(study, metric))
+        _draw_peak(axes, study, metric, k)
+        _draw_ribbon(axes, study, metric, depths, LINES[k % len(LINES)])
+        if np.isfinite(curve).any():
+            lowest, highest = min(lowest, float(np.nanmin(curve))), max(highest, float(np.nanmax(curve)))
+    _draw_null(axes, study, depths)
+    _finish(axes, study, lowest, highest)
+    return figure
+
+
+def _said(study: Study, metric: Metric) -> str:
+    along = diagonal(study, metric)
+    if along is None:
+        return f"{metric.label}: undefined"
+    peak = along.peak
+    where = f"{shorten(peak.layer_a)} × {shorten(peak.layer_b)}"
+    return f"{metric.label}: mean {number(along.mean)}, peak {number(peak.value)} at {where}"
+
+
+def _draw_line(axes: Axes, depths: np.ndarray, curve: np.ndarray, k: int, label: str) -> None:
+    style: dict[str, Any] = {"dashes": DASHES[k % len(DASHES)]} if DASHES[k % len(DASHES)] else {}
+    few = len(curve) <= 40
+    axes.plot(
+        depths,
+        curve,
+        color=LINES[k % len(LINES)],
+        linewidth=LINE_WIDTH,
+        marker="o" if few else None,
+        markersize=3.2,
+        label=label,
+        zorder=3,
+        **style,
+    )
+
+
+def _draw_peak(axes: Axes, study: Study, metric: Metric, k: int) -> None:
+    along = diagonal(study, metric)
+    if along is not None:
+        axes.plot(
+            [along.peak_depth],
+            [along.peak.value],
+            "o",
+            markersize=9,
+            markerfacecolor="none",
+            markeredgecolor=LINES[k % len(LINES)],
+            markeredgewidth=1.6,
+            zorder=4,
+        )
+
+
+def _draw_ribbon(axes: Axes, study: Study, metric: Metric, depths: np.ndarray, colour: str) -> None:
+    low, high = matched_curve(study, metric, "ci_low"), matched_curve(study, metric, "ci_high")
+    if np.isfinite(low).any():
+        axes.fill_between(depths, low, high, color=colour, alpha=0.18, linewidth=0, zorder=2)
+
+
+def _draw_null(axes: Axes, study: Study, depths: np.ndarray) -> None:
+    """Shade the range of the null's means over all measures."""
+    nulls = np.stack([matched_curve(study, metric, "null_mean") for metric in study.metrics])
+    known = np.isfinite(nulls).any(axis=0)
+    if known.any():
+        low, high = np.nanmin(nulls[:, known], axis=0), np.nanmax(nulls[:, known], axis=0)
+        axes.fill_between(
+            depths[known], low, high, color=QUIET, alpha=0.35, linewidth=2, label="mean under the null", zorder=1
+        )
+
+
+def _finish(axes: Axes, study: Study, lowest: float, highest: float) -> None:
+    room = 0.04 * (highest - lowest)
+    axes.set(xlim=(-0.03, 1.03), ylim=(lowest - (room if lowest < 0 else 0), highest + room))
+    axes.axhline(0.0, color=QUIET, linewidth=0.6, zorder=1)
+    axes.grid(axis="y", color="#e3e5e8", linewidth=0.6, zorder=0)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[:].set_color(QUIET)
+    axes.tick_params(length=2.5, color=QUIET, labelcolor=INK)
+    axes.set_xlabel(f"relative depth in {clip(described(study.a), 64)}: 0 first layer, 1 last", color=QUIET, labelpad=6)
+    axes.set_ylabel("score", color=QUIET)
+    _head(axes, study)
+    say_caveats(axes, study, -40.0)
+
+
+def _head(axes: Axes, study: Study) -> None:
+    """Put title and legend above the axes."""
+    a, b = sides(study)
+    title = [*textwrap.wrap(f"{a} × {b}, matched by depth", 70), *textwrap.wrap(f"{seen(study)}; rings mark peaks", 90)]
+    legend = axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(-0.01, 1.0),
+        frameon=False,
+        fontsize=8.5,
+        handlelength=3.2,
+        labelcolor=INK,
+        title="\n".join(title),
+        title_fontproperties=FontProperties(size=10, weight="bold"),
+        alignment="left",
+    )
+    legend.get_title().set_color(INK)

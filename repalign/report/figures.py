@@ -1,0 +1,76 @@
+"""The figures of a study on paper: PNG and SVG, the same bytes from the same folder."""
+
+import io
+import os
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from repalign.report.curve import curve_figure
+from repalign.report.heatmap import heatmap_figure
+from repalign.report.study_folder import Study
+from repalign.report.wording import slug
+
+RESOLUTION = 200
+"""Dots per inch of the PNG."""
+
+LOOK: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.0,
+    "text.parse_math": False,
+    "svg.hashsalt": "repalign",
+    "svg.fonttype": "path",
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "hatch.linewidth": 0.8,
+}
+"""What drawing depends on, so that no matplotlibrc changes a figure; `$` in a layer's name is no mathematics."""
+
+
+def draw_figures(study: Study) -> list[Path]:
+    """Draw a heatmap per metric and the depth-matched curve into `figures/`; return the files written."""
+    folder = study.path / "figures"
+    folder.mkdir(exist_ok=True)
+    written = []
+    with mpl.rc_context({**mpl.rcParamsDefault, **LOOK}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        for metric, name in zip(study.metrics, _names(study), strict=True):
+            written += _save(heatmap_figure(study, metric), folder / f"heatmap_{name}")
+        written += _save(curve_figure(study), folder / "curve")
+    return written
+
+
+def _names(study: Study) -> list[str]:
+    """Name files after metrics: by name, by id where a metric stands twice, with a number where that still meets."""
+    names = [slug(metric.name) for metric in study.metrics]
+    names = [n if names.count(n) == 1 else slug(metric.id) for n, metric in zip(names, study.metrics, strict=True)]
+    return [n if names.count(n) == 1 else f"{n}_{k}" for k, n in enumerate(names)]
+
+
+def write_whole(file: Path, data: bytes) -> Path:
+    """Write a file so that it is there whole or not at all."""
+    handle, part = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+        Path(part).chmod(0o644)
+        os.replace(part, file)  # noqa: PTH105 - the pair of mkstemp
+    finally:
+        Path(part).unlink(missing_ok=True)
+    return file
+
+
+def _save(figure: Figure, stem: Path) -> list[Path]:
+    written = []
+    for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
+        drawn = io.BytesIO()
+        figure.savefig(
+            drawn, format=suffix[1:], dpi=RESOLUTION, metadata=metadata, bbox_inches="tight", pad_inches=0.12
+        )
+        written.append(write_whole(stem.with_name(stem.name + suffix), drawn.getvalue()))
+    return written

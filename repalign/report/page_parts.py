@@ -1,0 +1,227 @@
+"""The plain parts of the page: facts, tables, the strip of pictures, and how the study was made."""
+
+import base64
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from repalign.errors import InputError
+from repalign.report.chart import ONE_DIRECTION
+from repalign.report.scores import diagonal, top_pairs
+from repalign.report.sentences import described
+from repalign.report.study_folder import Side, Study
+from repalign.report.wording import big, counted, interval, number, ticks
+
+TABLED = 2_500
+"""Up to so many layer pairs a page carries every score as a table."""
+
+SHOWN_PICTURES = 48
+SHOWN_GROUPS = 24
+
+PICTURE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
+
+ALSO_CONFIGURED = ("pool", "layers", "seed", "device", "precision")
+"""Keys of `study.json` listed with the configuration."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One line near the headline: what, how much, and small print."""
+
+    what: str
+    value: str
+    more: tuple[str, ...] = ()
+    flag: str = ""
+
+
+@dataclass(frozen=True)
+class Thumb:
+    """A picture of the strip with its words; `copy` is its filtered or paired twin, if the study keeps one."""
+
+    picture: str
+    name: str
+    group: str
+    copy: str = ""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Pictures shown, and counts of groups and labels: a title, rows of name, count and per cent, how many more."""
+
+    thumbs: tuple[Thumb, ...]
+    counts: tuple[tuple[str, tuple[tuple[str, int, float], ...], int], ...]
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer in the table of layers."""
+
+    layer: str
+    kind: str
+    shape: str
+    depth: str
+    parameters: str
+    ratio: str
+    dominated: bool
+
+
+def facts(study: Study) -> list[Fact]:
+    """List what was compared."""
+    stimuli = study.meta["stimuli"]["a"]
+    groups = stimuli.get("groups")
+    listed = [Fact(study.pictures, f"{study.n:,}", (counted(len(groups), "group"),) if groups else ())]
+    for side in (study.a, study.b):
+        encoder = study.meta["encoders"][side.key]
+        parameters = f"{big(float(encoder['parameters']))} parameters" if encoder.get("parameters") else ""
+        seen = f"input {encoder['input']}" if encoder.get("input") else ""
+        size = " · ".join(part for part in (counted(len(side.layers), "layer"), parameters) if part)
+        more = (size, seen) if seen else (size,)
+        name = f"{side.name} through {side.filter}" if side.filter else side.name
+        listed.append(Fact(f"encoder {side.key.upper()}", name, more, "untrained" if side.untrained else ""))
+    pairs = counted(len(study.a.layers) * len(study.b.layers), "pair of layers", "pairs of layers")
+    return [*listed, Fact("measures", f"{len(study.metrics)}", (f"{pairs} each",))]
+
+
+def summary_rows(study: Study) -> list[dict[str, str]]:
+    """Give per measure the best pair and the depth-matched mean, peak and minimum."""
+    rows = []
+    for metric in study.metrics:
+        best, along = top_pairs(study, metric, 1), diagonal(study, metric)
+        score, where = "undefined", ""
+        if best:
+            where = f"{best[0].layer_a} × {best[0].layer_b}"
+            bounds = f" {interval(best[0].ci_low, best[0].ci_high)}" if best[0].has_interval else ""
+            score = number(best[0].value) + bounds
+        row = {"label": metric.label, "score": score, "where": where, "chance": metric.chance}
+        row["direction"] = "" if metric.higher_is_similar else "lower is more alike"
+        row["mean"] = "undefined" if along is None else number(along.mean)
+        row["peak"] = "undefined" if along is None else number(along.peak.value)
+        row["peak_at"] = "" if along is None else f"depth {number(along.peak_depth)}"
+        row["lowest"] = "" if along is None else number(along.lowest.value)
+        rows.append(row)
+    return rows
+
+
+def layer_rows(study: Study) -> list[tuple[str, list[LayerRow]]]:
+    """List the layers of both sides, shallow to deep, flagging those that one direction dominates."""
+    return [(described(side), _layers_of(side)) for side in (study.a, study.b)]
+
+
+def _layers_of(side: Side) -> list[LayerRow]:
+    return [
+        LayerRow(
+            layer=layer.name,
+            kind=layer.kind,
+            shape=layer.shape,
+            depth=number(layer.depth),
+            parameters="" if math.isnan(layer.parameters) else f"{int(layer.parameters):,}",
+            ratio="" if math.isnan(layer.participation_ratio) else number(layer.participation_ratio, 1),
+            dominated=layer.participation_ratio < ONE_DIRECTION,
+        )
+        for layer in side.saved
+    ]
+
+
+def score_tables(study: Study) -> list[dict[str, Any]]:
+    """Lay out every score as text, deep layers first, or nothing when there are too many."""
+    if len(study.a.layers) * len(study.b.layers) > TABLED:
+        return []
+    tables = []
+    for metric in study.metrics:
+        scores = study.matrix(metric)
+        rows = [(name, [number(float(v), 3) for v in row]) for name, row in zip(study.a.layers, scores, strict=True)]
+        tables.append({"label": metric.label, "rows": rows[::-1]})
+    return tables
+
+
+def picture_strip(study: Study) -> Strip:
+    """Read the pictures that the study kept and count groups and labels.
+
+    Raises InputError when a picture is missing, is no picture a page can show, or lies outside the study.
+    """
+    kept = study.meta.get("thumbs") or []
+    chosen = [kept[k] for k in ticks(len(kept), SHOWN_PICTURES)] if kept else []
+    thumbs = tuple(
+        Thumb(
+            picture=_picture(study, str(one["file"])),
+            name=str(one.get("id") or ""),
+            group=str(one.get("group") or one.get("label") or ""),
+            copy=_picture(study, str(one["file_b"])) if one.get("file_b") else "",
+        )
+        for one in chosen
+    )
+    counts = []
+    for key in ("a", "b"):
+        stimuli = study.meta["stimuli"].get(key)
+        for what in ("groups", "labels"):
+            if stimuli and stimuli.get(what):
+                counts.append(_counted(f"{what} of {stimuli['name']}", stimuli[what]))
+    return Strip(thumbs, tuple(counts))
+
+
+def _counted(title: str, counts: Mapping[str, int]) -> tuple[str, tuple[tuple[str, int, float], ...], int]:
+    most = max(counts.values())
+    shown = tuple((str(name), int(n), 100 * n / most) for name, n in list(counts.items())[:SHOWN_GROUPS])
+    return title, shown, len(counts) - len(shown)
+
+
+def _picture(study: Study, name: str) -> str:
+    file = (study.path / name).resolve()
+    if not file.is_relative_to(study.path.resolve()):
+        raise InputError(
+            f"{study.path / 'study.json'} names a picture outside its folder ({name}); run the study again"
+        )
+    if file.suffix.lower() not in PICTURE_TYPES:
+        raise InputError(f"{file} is no picture a page can show ({', '.join(PICTURE_TYPES)}); run the study again")
+    if not file.is_file():
+        raise InputError(f"{file} is missing and study.json lists it; put it back or run the study again")
+    encoded = base64.b64encode(file.read_bytes()).decode("ascii")
+    return f"data:{PICTURE_TYPES[file.suffix.lower()]};base64,{encoded}"
+
+
+def made_from(study: Study) -> dict[str, Any]:
+    """List how the study was made: configuration, versions, fingerprints, times, and how to cite."""
+    meta = study.meta
+    config = {**{key: meta.get(key) for key in ALSO_CONFIGURED}, **meta["config"]}
+    return {
+        "created": str(meta.get("created") or "")[:16].replace("T", " "),
+        "command": str(meta["command"]),
+        "config": [(str(k), _plain(v)) for k, v in config.items() if v is not None],
+        "versions": [(str(k), _plain(v)) for k, v in meta["versions"].items()],
+        "prints": _fingerprints(study),
+        "timings": [(str(k).replace("_", " "), f"{float(v):.1f} s") for k, v in (meta.get("timings") or {}).items()],
+        "cited": _cited(study),
+    }
+
+
+def _fingerprints(study: Study) -> list[tuple[str, str]]:
+    prints = []
+    for side in (study.a, study.b):
+        source = str(study.meta["encoders"][side.key].get("source") or "")
+        prints.append((described(side), f"{source} {side.fingerprint}".strip()))
+    for key in ("a", "b"):
+        stimuli = study.meta["stimuli"].get(key)
+        if stimuli and stimuli.get("fingerprint"):
+            prints.append((str(stimuli["name"]), str(stimuli["fingerprint"])))
+    return list(dict.fromkeys(prints))
+
+
+def _cited(study: Study) -> list[dict[str, str]]:
+    """Say per metric what to cite, with the options that its id does not spell out."""
+    cited = []
+    for metric, one in zip(study.metrics, study.meta["metrics"], strict=True):
+        unsaid = {k: v for k, v in (one.get("options") or {}).items() if f"{k}=" not in metric.id}
+        options = ", ".join(f"{k} = {_plain(v)}" for k, v in unsaid.items())
+        cited.append({"label": metric.label, "id": metric.id, "options": options, "reference": metric.reference})
+    return cited
+
+
+def _plain(value: object) -> str:
+    """Write a value of the configuration as a person would."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and not any(isinstance(v, dict | list) for v in value):
+        return ", ".join(_plain(v) for v in value)
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,133 @@
+"""The question of a study and its answer, each one sentence, and what must be said beside every number."""
+
+import numpy as np
+
+from repalign.report.scores import Pair, diagonal, least_pair, top_pairs
+from repalign.report.study_folder import Metric, Side, Study
+from repalign.report.wording import counted, interval, number
+
+SHOWN_SKIPPED = 5
+
+UNTRAINED = "untrained, its scores show what the architecture alone gives"
+
+
+def described(side: Side) -> str:
+    """Name an encoder, say when it is untrained, and what it looks through."""
+    name = f"{side.name} (untrained)" if side.untrained else side.name
+    return f"{name} through {side.filter}" if side.filter else name
+
+
+def sides(study: Study) -> tuple[str, str]:
+    """Name both sides so that they can be told apart: two sets of stimuli are said when they differ."""
+    a, b = described(study.a), described(study.b)
+    if study.a.stimuli != study.b.stimuli:
+        return f"{a} on {study.a.stimuli}", f"{b} on {study.b.stimuli}"
+    return a, b
+
+
+def seen(study: Study) -> str:
+    """Say how many stimuli both sides saw, and of which set when it is one."""
+    count = f"{study.n:,} {study.pictures}"
+    return f"{count} of {study.a.stimuli}" if study.a.stimuli == study.b.stimuli else f"{count} each"
+
+
+def is_self(study: Study) -> bool:
+    """Tell whether both sides are one encoder under one condition, so that the diagonal is trivial."""
+    a, b = study.a, study.b
+    return (a.name, a.filter, a.stimuli, a.fingerprint, a.layers) == (
+        b.name,
+        b.filter,
+        b.stimuli,
+        b.fingerprint,
+        b.layers,
+    )
+
+
+def question(study: Study) -> str:
+    """Ask what the study asked."""
+    a, b = sides(study)
+    if study.a.stimuli != study.b.stimuli:
+        return f"How alike are {a} and {b}, over {study.n:,} matched {study.pictures}?"
+    if is_self(study):
+        return f"How alike are the layers of {a} among themselves on {seen(study)}?"
+    return f"How alike are {a} and {b} on {seen(study)}?"
+
+
+def answer(study: Study) -> str:
+    """Answer by the first measure: where most alike, where they part, what chance gives."""
+    metric = study.metrics[0]
+    label = f"{metric.label}," if "," in metric.label else metric.label
+    chance = _chance(study, metric)
+    if is_self(study):
+        best, worst = top_pairs(study, metric, 1, skip_same=True), least_pair(study, metric)
+        if not best or worst is None:
+            return _nothing(metric)
+        return (
+            f"Two different layers are most alike at {_layers(best[0])}, where {label} gives {_score(best[0])}, "
+            f"and least at {_layers(worst)}, {_score(worst)}{chance}."
+        )
+    best, along = top_pairs(study, metric, 1), diagonal(study, metric)
+    if not best or along is None:
+        return _nothing(metric)
+    if len(study.a.layers) == len(study.b.layers) == 1:
+        return f"At {_place(study, best[0])} {label} gives {_score(best[0])}{chance}."
+    return (
+        f"They are most alike at {_place(study, best[0])}, where {label} gives {_score(best[0])}; matched by "
+        f"depth they part most at {_layers(along.lowest)}, {_score(along.lowest)}{chance}."
+    )
+
+
+def precision(study: Study) -> str:
+    """Say in one line how sure the numbers are."""
+    if study.has("ci_low") and study.has("ci_high"):
+        return "Scores stand with their intervals in brackets."
+    return "This study holds point estimates without intervals."
+
+
+def caveats(study: Study) -> list[str]:
+    """List what must be said beside every number: untrained, notes, warnings, what was left out."""
+    said = []
+    for side in (study.a, study.b):
+        notes = [UNTRAINED, *side.notes] if side.untrained else list(side.notes)
+        if notes:
+            said.append(f"{side.name}: {'; '.join(notes)}")
+    for key in ("a", "b"):
+        stimuli = study.meta["stimuli"].get(key)
+        if stimuli:
+            said.extend(f"{stimuli['name']}: {note}" for note in stimuli.get("notes") or ())
+            said.extend(_skipped(stimuli["name"], stimuli.get("skipped") or []))
+    said.extend(str(warning) for warning in study.meta.get("warnings") or ())
+    return list(dict.fromkeys(said))
+
+
+def _skipped(name: str, skipped: list[list[str]]) -> list[str]:
+    if not skipped:
+        return []
+    shown = "; ".join(f"{one} ({reason})" for one, reason in skipped[:SHOWN_SKIPPED])
+    more = f"; and {len(skipped) - SHOWN_SKIPPED:,} more" if len(skipped) > SHOWN_SKIPPED else ""
+    left = "is left out" if len(skipped) == 1 else "are left out"
+    return [f"{counted(len(skipped), 'picture')} of {name} could not be read and {left}: {shown}{more}."]
+
+
+def _place(study: Study, pair: Pair) -> str:
+    a, b = described(study.a), described(study.b)
+    return _layers(pair) if a == b else f"{pair.layer_a} of {a} and {pair.layer_b} of {b}"
+
+
+def _layers(pair: Pair) -> str:
+    return pair.layer_a if pair.layer_a == pair.layer_b else f"{pair.layer_a} and {pair.layer_b}"
+
+
+def _score(pair: Pair) -> str:
+    return f"{number(pair.value)} {interval(pair.ci_low, pair.ci_high)}" if pair.has_interval else number(pair.value)
+
+
+def _chance(study: Study, metric: Metric) -> str:
+    null = study.matrix(metric, "null_mean")
+    if np.isfinite(null).any():
+        return f"; chance gives {number(float(np.nanmean(null)))} on average"
+    return f"; chance gives {metric.chance}" if metric.chance else ""
+
+
+def _nothing(metric: Metric) -> str:
+    return f"No pair of layers has a defined score by {metric.label}; the warnings say why."

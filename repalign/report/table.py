@@ -1,0 +1,61 @@
+"""The table that closes a run in the terminal."""
+
+import textwrap
+from itertools import zip_longest
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from repalign.report.scores import Pair, diagonal, top_pairs
+from repalign.report.sentences import answer, caveats, described, precision, question
+from repalign.report.study_folder import Metric, Study
+from repalign.report.wording import interval, number
+
+BEST = 3
+"""How many best-matching layer pairs a measure shows."""
+
+NAME_WIDTH = 24
+"""Characters after which a measure's name goes on in the next row."""
+
+
+def closing_table(study: Study) -> RenderableType:
+    """Sum up a study: best-matching layers, mean and peak along the depth, n, caveats and where the report lies."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("measure", no_wrap=True)
+    table.add_column(Text(f"most alike: {described(study.a)} × {described(study.b)}"), overflow="fold")
+    table.add_column("score", justify="right", no_wrap=True)
+    table.add_column("by depth", justify="right", no_wrap=True)
+    table.add_column("n", justify="right", no_wrap=True)
+    for metric in study.metrics:
+        _add_metric(table, study, metric)
+    said = [Text(f"! {caveat}", style="yellow") for caveat in caveats(study)]
+    return Group(
+        Text(question(study), style="bold"),
+        Text(answer(study)),
+        Text(""),
+        table,
+        Text(""),
+        Text(precision(study), style="dim"),
+        *said,
+        Text(f"report: {study.path / 'report.html'}", overflow="fold", no_wrap=False),
+    )
+
+
+def _add_metric(table: Table, study: Study, metric: Metric) -> None:
+    """Add a few rows: the measure's name, its best pairs, and on the right mean, peak and the peak's depth."""
+    best, along = top_pairs(study, metric, BEST), diagonal(study, metric)
+    name = textwrap.wrap(metric.label, NAME_WIDTH) or [metric.id]
+    pairs = [f"{pair.layer_a} × {pair.layer_b}" for pair in best] or ["undefined"]
+    scores = [_score(pair) for pair in best]
+    depth = []
+    if along is not None:
+        depth = [f"mean {number(along.mean)}", f"peak {number(along.peak.value)}", f"at {number(along.peak_depth)}"]
+    for cells in zip_longest(name, pairs, scores, depth, [f"{study.n:,}"], fillvalue=""):
+        table.add_row(*(Text(cell) for cell in cells))
+    table.add_section()
+
+
+def _score(pair: Pair) -> str:
+    return f"{number(pair.value)} {interval(pair.ci_low, pair.ci_high)}" if pair.has_interval else number(pair.value)
