@@ -1,0 +1,192 @@
+"""The command line: options in, one message or one table out. It holds no logic of its own.
+
+Heavy imports happen inside the commands, so that `repalign --help` answers at once.
+"""
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from repalign.errors import RepalignError
+
+if TYPE_CHECKING:
+    from repalign.study import Comparison
+
+INTERRUPTED = 130  # what a shell reports after Ctrl-C
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="How alike are two representations, layer by layer, and how sure is that?",
+    epilog="Add --debug to any command for the traceback of an error.",
+)
+
+Model = Annotated[str, typer.Option(help="Encoder: [source:]name[@weights], as in resnet50, pocket:vit, hf:org/name.")]
+Data = Annotated[
+    str | None,
+    typer.Option(help="Stimuli: a folder, a .csv manifest, an .npy or .npz array, or bundled:photos[:colour]."),
+]
+Out = Annotated[Path | None, typer.Option(help="Study folder to write; default: a new name in this folder.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the study that --out names.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+
+
+@app.command()
+def compare(
+    a: Model,
+    b: Annotated[str | None, typer.Option(help="Second encoder; without it, A is compared with itself.")] = None,
+    data: Data = None,
+    data_b: Annotated[str | None, typer.Option(help="What B sees, paired with --data by relative name.")] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="name[:key=value,…]; repeat for more. Default: cka_linear, cka_rbf, rsa."),
+    ] = None,
+    layers: Annotated[str, typer.Option(help="blocks, stages, or globs such as 'layer3.*,layer4.*'.")] = "blocks",
+    layers_b: Annotated[str | None, typer.Option(help="The same for B, when it differs.")] = None,
+    pool: Annotated[str, typer.Option(help="mean, cls, max, flatten or grid:k.")] = "mean",
+    limit: Annotated[int | None, typer.Option(help="Use a seeded random subset of this many stimuli.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    out: Out = None,
+    force: Force = False,
+    device: Device = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures in one forward pass.")] = 32,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode pictures.")] = None,
+    skip_unreadable: Annotated[
+        bool,
+        typer.Option("--skip-unreadable", help="Go on without pictures that can't be decoded; the study lists them."),
+    ] = False,
+    allow_partial: Annotated[
+        bool, typer.Option("--allow-partial", help="Accept @weights that fit the encoder only in part, and say so.")
+    ] = False,
+) -> None:
+    """Compare two encoders layer by layer on the same pictures, and write a study with its report."""
+    from repalign.metrics import DEFAULT_METRICS
+    from repalign.sides import Options
+    from repalign.study import Comparison
+
+    options = Options(
+        pool, layers, layers_b, limit, seed, device, batch_size, workers, skip_unreadable, allow_partial
+    )  # fmt: skip
+    _run(Comparison(a, b, data, data_b, tuple(metric or DEFAULT_METRICS), out, force, options, _command()))
+
+
+@app.command()
+def demo(out: Out = None, force: Force = False, device: Device = "auto") -> None:
+    """Compare two small trained networks on bundled photographs: no download, about a minute."""
+    from repalign.sides import Options
+    from repalign.study import DEMO, Comparison
+
+    a, b, data = DEMO
+    _run(Comparison(a, b, data, out=out, force=force, options=Options(device=device), command=_command()))
+
+
+@app.command()
+def layers(
+    model: Annotated[str, typer.Argument(help="Encoder, as for --a.")],
+    choice: Annotated[str, typer.Option("--layers", help="blocks, stages or globs.")] = "blocks",
+    everything: Annotated[bool, typer.Option("--all", help="List every layer that can be recorded.")] = False,
+) -> None:
+    """List an encoder's layers with output shapes and depth; no weights are needed."""
+    from repalign.encoders import load_structure
+    from repalign.encoders.structure import select
+    from repalign.report.listings import layer_table
+
+    encoder = load_structure(model)
+    _print(layer_table(encoder.layers if everything else select(encoder.layers, choice)))
+
+
+@app.command()
+def models() -> None:
+    """List the pocket encoders with their measured accuracy, and the short names of well-known models."""
+    from repalign.encoders.pocket import catalogue
+    from repalign.encoders.timm import ALIASES
+    from repalign.report.listings import model_table
+
+    _print(model_table(catalogue(), ALIASES))
+
+
+@app.command()
+def report(study: Annotated[Path, typer.Argument(help="A study folder.")]) -> None:
+    """Draw a study's figures and page again from its saved files."""
+    from repalign.report import render
+
+    _print(f"report: {render(study)}")
+
+
+def main() -> None:
+    """Run the command line; every error repalign raises is one message and an exit code."""
+    debug = "--debug" in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    try:
+        code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # typer's answer to Ctrl-C
+            raise KeyboardInterrupt
+    except (KeyboardInterrupt, typer.Abort):
+        _stop("interrupted; nothing was written", INTERRUPTED, debug)
+    except RepalignError as error:
+        _stop(str(error), error.exit_code, debug)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # click's own: a wrong option or argument
+            said = error.format_message()  # type: ignore[attr-defined]
+            _stop(f"{said} (see repalign --help)" if said else "give a command", 2, debug)
+        _stop(f"{type(error).__name__}: {error} (our fault; --debug shows where)", 1, debug)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _run(comparison: "Comparison") -> None:
+    """Compute a study and print its closing table."""
+    from repalign.report.study_folder import read_study
+    from repalign.report.table import closing_table
+    from repalign.study import run
+
+    folder = run(comparison, _track)
+    _print(closing_table(read_study(folder)))
+
+
+@contextmanager
+def _track(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar with rate and time left on a terminal, nothing when the output is piped."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(label, total=total, rate="")
+
+        def advance(count: int) -> None:
+            progress.advance(task, count)
+            speed = progress.tasks[0].speed
+            progress.update(task, rate=f"{speed:.0f}/s" if speed else "")
+
+        yield advance
+
+
+def _command() -> str:
+    return shlex.join(["repalign", *sys.argv[1:]])
+
+
+def _print(what: Any) -> None:  # noqa: ANN401  anything rich can print
+    from rich.console import Console
+
+    Console(soft_wrap=isinstance(what, str)).print(what, highlight=False)
+
+
+def _stop(message: str, code: int, debug: bool) -> NoReturn:
+    """Print one message and end with `code`, or raise what is being handled under --debug."""
+    if debug:
+        raise  # noqa: PLE0704  called from an except block only
+    print(f"repalign: {message}", file=sys.stderr)
+    sys.exit(code)

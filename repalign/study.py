@@ -1,0 +1,279 @@
+"""A comparison as a study folder: everything computed, written once, so that reports can draw it again."""
+
+import json
+import platform
+import shutil
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+
+from repalign.align import align
+from repalign.errors import InputError, RepalignWarning
+from repalign.extract import Track, silent
+from repalign.metrics import DEFAULT_METRICS, Metric, parse_metric
+from repalign.report import render
+from repalign.sides import Options, Side, load_sides
+from repalign.spectrum import participation_ratio
+from repalign.stimuli.image import thumbnail
+from repalign.types import Alignment
+
+DEMO = ("pocket:dino", "pocket:resnet", "bundled:photos")
+FORMAT = 1
+THUMBNAILS = 12
+COLUMNS = [
+    "encoder_a", "filter_a", "layer_a", "encoder_b", "filter_b", "layer_b", "metric", "options", "n", "value",
+    "se", "ci_low", "ci_high", "null_mean", "p", "q",
+]  # fmt: skip
+LIBRARIES = ("repalign", "torch", "torchvision", "timm", "transformers", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `repalign compare` was asked for, under the names of its options."""
+
+    a: str
+    b: str | None = None
+    data: str | None = None
+    data_b: str | None = None
+    metrics: tuple[str, ...] = DEFAULT_METRICS
+    out: Path | None = None
+    force: bool = False
+    options: Options = field(default_factory=Options)
+    command: str = ""
+
+
+def run(comparison: Comparison, track: Track = silent) -> Path:
+    """Compute a comparison, write its study folder with figures and page, and return the folder.
+
+    The folder appears only when everything in it is there: an error or Ctrl-C leaves nothing behind.
+
+    Raises InputError for anything that can't be used as asked.
+    """
+    metrics = [parse_metric(m) for m in comparison.metrics]
+    if len(set(metrics)) < len(metrics):
+        raise InputError(f"a metric is asked for twice: {', '.join(comparison.metrics)}")
+    out = comparison.out or _free_name(comparison)
+    _check_out(out, comparison.force)
+    began = time.perf_counter()
+    with _collected_warnings() as messages:
+        left, right = load_sides(
+            comparison.a, comparison.b, comparison.data, comparison.data_b, comparison.options, track
+        )
+        loaded = time.perf_counter()
+        alignments = [align(left.activations, right.activations, m) for m in metrics]
+    timings = {"load_and_extract": loaded - began, "align": time.perf_counter() - loaded}
+    with _new_folder(out, comparison.force) as folder:
+        _write_tables(folder, (left, right), alignments, metrics)
+        meta = describe(comparison, out, (left, right), metrics, timings, messages)
+        meta["thumbs"] = _write_thumbnails(folder, (left, right))
+        (folder / "study.json").write_text(json.dumps(meta, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        render(folder)
+    return out
+
+
+def describe(
+    comparison: Comparison, out: Path, sides: tuple[Side, Side], metrics: Sequence[Metric],
+    timings: dict[str, float], messages: Sequence[str],
+) -> dict[str, object]:  # fmt: skip
+    """Describe how a study was made: everything of `study.json` but the thumbnails."""
+    left, right = sides
+    asked = {k: v for k, v in asdict(comparison).items() if k not in ("command", "options")}
+    config = asked | asdict(comparison.options) | {"out": str(out), "metrics": [m.spec for m in metrics]}
+    # a second set of pictures, or rows lost on one side, is described beside the first
+    paired = right.stimuli is not None and right.stimuli is not left.stimuli
+    return {
+        "format": FORMAT,
+        "kind": "compare",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": comparison.command,
+        "config": config,
+        "versions": {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()},
+        "encoders": {"a": _describe_encoder(left), "b": _describe_encoder(right)},
+        "stimuli": {"a": _describe_stimuli(left), "b": _describe_stimuli(right) if paired else None},
+        "metrics": [_describe_metric(m) for m in metrics],
+        "pool": comparison.options.pool,
+        "layers": comparison.options.layers,
+        "seed": comparison.options.seed,
+        "device": comparison.options.device,
+        "precision": "float32 features, float64 geometry",
+        "timings": {k: round(v, 3) for k, v in timings.items()},
+        "warnings": list(dict.fromkeys([*messages, *left.notes, *right.notes])),
+    }
+
+
+def _describe_encoder(side: Side) -> dict[str, object]:
+    encoder, activations = side.encoder, side.activations
+    if encoder is None:
+        return {
+            "name": activations.encoder, "source": activations.geometry, "fingerprint": "", "untrained": False,
+            "parameters": 0, "input": "", "notes": [],
+        }  # fmt: skip
+    return {
+        "name": encoder.name,
+        "source": encoder.source,
+        "fingerprint": encoder.fingerprint,
+        "untrained": encoder.untrained,
+        "parameters": sum(p.numel() for p in encoder.module.parameters()),
+        "input": f"{encoder.input_size[0]}×{encoder.input_size[1]}",
+        "notes": list(encoder.notes),
+    }
+
+
+def _describe_stimuli(side: Side) -> dict[str, object]:
+    activations, stimuli = side.activations, side.stimuli
+    kept = set(activations.ids)
+
+    def counted(values: tuple[str, ...] | None) -> dict[str, int] | None:
+        if values is None or stimuli is None:
+            return None
+        return dict(Counter(v for i, v in zip(stimuli.ids, values, strict=True) if i in kept))
+
+    return {
+        "name": stimuli.name if stimuli else activations.stimuli,
+        "n": len(activations),
+        "groups": counted(stimuli.groups) if stimuli else None,
+        "labels": counted(stimuli.labels) if stimuli else None,
+        "fingerprint": activations.meta.get("fingerprint", ""),
+        "notes": list(stimuli.notes) if stimuli else [],
+        "skipped": [list(item) for item in activations.meta.get("skipped", ())],  # type: ignore[attr-defined]
+    }
+
+
+def _describe_metric(metric: Metric) -> dict[str, object]:
+    return {
+        "id": metric.spec,
+        "name": metric.name,
+        "label": metric.label,
+        "options": metric.options,
+        "bounds": list(metric.bounds),
+        "higher_is_similar": metric.higher_is_similar,
+        "symmetric": metric.symmetric,
+        "chance": metric.chance,
+        "reference": metric.reference,
+    }
+
+
+def _write_tables(
+    folder: Path, sides: tuple[Side, Side], alignments: Sequence[Alignment], metrics: Sequence[Metric]
+) -> None:
+    left, right = (s.activations for s in sides)
+    frames = []
+    for alignment, metric in zip(alignments, metrics, strict=True):
+        frame = alignment.to_frame().assign(
+            metric=metric.spec,
+            options=json.dumps(metric.options),
+            encoder_a=left.encoder,
+            filter_a=left.filter,
+            encoder_b=right.encoder,
+            filter_b=right.filter,
+        )
+        frames.append(frame.reindex(columns=COLUMNS))
+    pd.concat(frames).to_csv(folder / "alignment.csv", index=False)
+    rows = [row for name, side in zip("ab", sides, strict=True) for row in _layer_rows(name, side)]
+    pd.DataFrame(rows).to_csv(folder / "layers.csv", index=False)
+
+
+def _layer_rows(name: str, side: Side) -> Iterator[dict[str, object]]:
+    known = {layer.name: layer for layer in side.layers}
+    for layer, features in side.activations.layers.items():
+        found = known.get(layer)
+        square = side.activations.geometry == "rdm"
+        yield {
+            "side": name,
+            "encoder": side.activations.encoder,
+            "layer": layer,
+            "kind": found.kind if found else side.activations.geometry,
+            "shape": "×".join(map(str, found.shape if found else features.shape[1:])),
+            "depth": side.activations.depths[layer],
+            "parameters": found.parameters if found else 0,
+            "participation_ratio": float("nan") if square else participation_ratio(features),
+            "untrained": side.activations.untrained,
+        }
+
+
+def _write_thumbnails(folder: Path, sides: tuple[Side, Side]) -> list[dict[str, str]]:
+    """Save up to twelve stimuli, spread over the set, and what the second side saw of them where that differs."""
+    left, right = sides
+    stimuli = left.stimuli or right.stimuli
+    if stimuli is None:
+        return []
+    paired = right.stimuli if left.stimuli is not None and right.stimuli is not left.stimuli else None
+    place = {name: i for i, name in enumerate(stimuli.ids)}
+    ids = left.activations.ids
+    (folder / "thumbs").mkdir()
+    entries = []
+    for k in range(min(THUMBNAILS, len(ids))):
+        i = place[ids[k * len(ids) // min(THUMBNAILS, len(ids))]]
+        entry = {
+            "file": f"thumbs/{k:03d}.png",
+            "id": stimuli.ids[i],
+            "group": stimuli.groups[i] if stimuli.groups else "",
+            "label": stimuli.labels[i] if stimuli.labels else "",
+        }
+        thumbnail(stimuli.load(i)).save(folder / entry["file"])
+        if paired is not None:
+            entry["file_b"] = f"thumbs/{k:03d}-b.png"
+            thumbnail(paired.load(paired.ids.index(stimuli.ids[i]))).save(folder / entry["file_b"])
+        entries.append(entry)
+    return entries
+
+
+def _free_name(comparison: Comparison) -> Path:
+    """Name a folder after the two sides, with a number when it is taken."""
+    text = f"repalign-{comparison.a}" + (f"-{comparison.b}" if comparison.b else "")
+    stem = "".join(c if c.isalnum() or c in "-._" else "-" for c in text)[:80]
+    names = (Path(stem if k == 1 else f"{stem}-{k}") for k in range(1, 10**6))
+    return next(name for name in names if not name.exists())
+
+
+def _check_out(out: Path, force: bool) -> None:
+    if not out.parent.is_dir():
+        raise InputError(f"--out {out}: the folder {out.parent} does not exist; make it first")
+    if not out.exists():
+        return
+    if not force:
+        raise InputError(f"--out {out} exists; choose another name, or give --force to replace it")
+    if not (out / "study.json").is_file():
+        raise InputError(f"--out {out} exists and is no study folder, so --force won't replace it; choose another")
+
+
+@contextmanager
+def _new_folder(out: Path, force: bool) -> Iterator[Path]:
+    """Fill a hidden folder beside `out` and rename it at the end; whatever stops it, nothing half-written stays."""
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    folder.chmod(0o755)
+    try:
+        yield folder
+        if force and out.exists():
+            previous = folder.with_suffix(".old")
+            out.replace(previous)
+            folder.replace(out)
+            shutil.rmtree(previous)
+        else:
+            _check_out(out, force=False)
+            folder.replace(out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _collected_warnings() -> Iterator[list[str]]:
+    """Collect repalign's own warnings as messages; others pass on as they are."""
+    messages: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RepalignWarning)
+        yield messages
+    for warning in caught:
+        if issubclass(warning.category, RepalignWarning):
+            messages.append(str(warning.message))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
