@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+MOST_LISTED = 40  # names in one message
+
 
 class RepalignError(Exception):
     """Base of all of them; `exit_code` 1 means the fault is ours or the machine's, 2 the user's."""
@@ -46,5 +48,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
     if near:
         return InputError(f"unknown {kind} {name!r}; did you mean {', '.join(near)}?")
-    listed = ", ".join(names[:20]) + (f", … ({len(names)} in all)" if len(names) > 20 else "")
-    return InputError(f"unknown {kind} {name!r}; known: {listed}")
+    known_ones = (
+        f"known: {', '.join(names)}" if len(names) <= MOST_LISTED else f"{len(names):,} are known, none like it"
+    )
+    return InputError(f"unknown {kind} {name!r}; {known_ones}")

@@ -39,7 +39,7 @@ def test_saved_features_join_by_id_and_not_by_order(nets, photos, tmp_path):
 
 def test_saved_features_that_do_not_fit_say_how(nets, photos, tmp_path):
     np.save(tmp_path / "short.npy", np.random.default_rng(0).normal(size=(7, 3)))
-    with pytest.raises(InputError, match="7 rows without ids, and .* 12 stimuli"):
+    with pytest.raises(InputError, match=r"7 rows without ids, and .* 12 stimuli"):
         ra.compare(f"{nets}:net", f"features:{tmp_path}/short.npy", str(photos))
     np.savez(tmp_path / "few.npz", layer=np.ones((5, 2)), ids=np.array(list("abcde")))
     with pytest.raises(InputError, match="12 of 12 stimuli are missing"):

@@ -33,12 +33,12 @@ def load_encoder(spec: str | Encoder | Activations, *, allow_partial: bool = Fal
 
 
 def load_structure(spec: str) -> Encoder:
-    """Load an encoder for its layers alone, with untrained weights: nothing is downloaded for timm models.
+    """Load an encoder for its layers alone, with untrained weights: no weights are looked for.
 
     Raises InputError for saved features, which have no layers to run.
     """
     parsed = parse_spec(spec, ENCODERS)
-    if parsed.source in ("timm", "hf") and parsed.weights is None:
+    if parsed.source in ("timm", "hf", "pocket") and parsed.weights is None:
         parsed = replace(parsed, weights="random")
     loaded = ENCODERS[parsed.source](parsed, allow_partial=True)
     if isinstance(loaded, Activations):

@@ -28,6 +28,9 @@ FAMILIES = [
     ("densenet121", 64, 58, "features.pool0", "nchw", 0),
     ("poolformer_s12", 64, 12, "stem", "nchw", 0),
     ("eva02_tiny_patch14_224", 224, 12, "patch_embed", "tokens", 1),
+    ("edgenext_xx_small", 64, 12, "stem", "nchw", 0),
+    ("focalnet_tiny_srf", 64, 12, "stem", "nchw", 0),
+    ("repvit_m0_9", 64, 20, "stem", "nchw", 0),
 ]
 PYRAMIDS = [
     "resnet18", "resnet50", "convnext_tiny", "efficientnet_b0", "mobilenetv2_100", "swin_tiny_patch4_window7_224",

@@ -90,9 +90,7 @@ def test_a_view_can_be_drawn_on_without_harm():
 
 @pytest.mark.parametrize(("name", "k"), KINDS.items())
 def test_the_note_warns_of_few_groups(name, k):
-    assert bundled.load(name).notes == (
-        f"only {k} photographs: intervals over {k} groups are illustrative",
-    )
+    assert bundled.load(name).notes == (f"only {k} photographs: intervals over {k} groups are illustrative",)
 
 
 def test_colour_photographs_have_colour():
