@@ -34,29 +34,22 @@ def centred_embedding(k: Float[Tensor, "n n"], debiased: bool) -> Float[Tensor, 
     return vector
 
 
-@final
 @dataclass(frozen=True)
-class LinearCKA(Metric):
-    """Compare centred linear Grams: `⟨K, L⟩ / (‖K‖ ‖L‖)`, K = HXXᵀH.
+class CKA(Metric):
+    """What linear and RBF CKA share: `⟨K, L⟩ / (‖K‖ ‖L‖)` of centred kernels.
 
     `debiased` (default) uses unbiased HSIC (Song et al. 2012) in every term; values below 0 are legitimate.
     The biased form grows towards 1 with d/n whatever the features: 0.88 for independent features at d = 768,
-    n = 100. Dominated by the directions of largest variance.
+    n = 100.
     """
 
     debiased: bool = True
 
-    name: ClassVar[str] = "cka_linear"
     reference: ClassVar[str] = (
         "Kornblith, Norouzi, Lee & Hinton 2019, Similarity of Neural Network Representations Revisited, "
         "arXiv:1905.00414; debiased with Song et al. 2012, JMLR 13:1393–1434"
     )
     fewest: ClassVar[int] = 4
-
-    @property
-    def label(self) -> str:
-        """Name the metric and its options for a person."""
-        return f"Linear CKA, {_kind(self.debiased)}"
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -66,12 +59,30 @@ class LinearCKA(Metric):
     @property
     def chance(self) -> str:
         """Say what independent features give."""
-        return _chance(self.debiased)
+        return "0 on average" if self.debiased else "above 0, and near 1 when features outnumber stimuli"
 
     @property
     def invariances(self) -> frozenset[str]:
         """List shift, isotropic scale and rotation."""
         return frozenset({"shift", "scale", "orthogonal"})
+
+    @property
+    def kind(self) -> str:
+        """Name the estimator."""
+        return "debiased" if self.debiased else "biased"
+
+
+@final
+@dataclass(frozen=True)
+class LinearCKA(CKA):
+    """Compare centred linear Grams, K = HXXᵀH. Dominated by the directions of largest variance."""
+
+    name: ClassVar[str] = "cka_linear"
+
+    @property
+    def label(self) -> str:
+        """Name the metric and its options for a person."""
+        return f"Linear CKA, {self.kind}"
 
     def embed(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " m"]:
         """Embed the centred linear Gram."""
@@ -80,7 +91,7 @@ class LinearCKA(Metric):
 
 @final
 @dataclass(frozen=True)
-class RbfCKA(Metric):
+class RbfCKA(CKA):
     """Compare centred Gaussian kernels `exp(−d² / (2 t² median d²))`, t = `bandwidth`.
 
     `median="all"` (Kornblith's) takes the median over all n × n squared distances, zero diagonal included, the
@@ -90,11 +101,8 @@ class RbfCKA(Metric):
 
     bandwidth: float = 1.0
     median: str = "all"
-    debiased: bool = True
 
     name: ClassVar[str] = "cka_rbf"
-    reference: ClassVar[str] = LinearCKA.reference
-    fewest: ClassVar[int] = 4
 
     def __post_init__(self) -> None:
         if not 0 < self.bandwidth < float("inf"):
@@ -106,23 +114,8 @@ class RbfCKA(Metric):
     def label(self) -> str:
         """Name the metric and its options for a person."""
         width = "" if self.bandwidth == 1 else f", bandwidth {self.bandwidth:g}"
-        kind = "" if self.median == "all" else ", off-diagonal median"
-        return f"RBF CKA, {_kind(self.debiased)}{width}{kind}"
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """Give −1..1 debiased, 0..1 biased."""
-        return (-1.0, 1.0) if self.debiased else (0.0, 1.0)
-
-    @property
-    def chance(self) -> str:
-        """Say what independent features give."""
-        return _chance(self.debiased)
-
-    @property
-    def invariances(self) -> frozenset[str]:
-        """List shift, isotropic scale and rotation."""
-        return frozenset({"shift", "scale", "orthogonal"})
+        median = "" if self.median == "all" else ", off-diagonal median"
+        return f"RBF CKA, {self.kind}{width}{median}"
 
     def embed(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " m"]:
         """Embed the centred Gaussian kernel.
@@ -149,11 +142,3 @@ def median_distance(distances: Float[Tensor, " m"], diagonal: int) -> float:
     ordered = np.partition(values, chosen) if chosen else values
     found = [float(ordered[p]) if p >= 0 else 0.0 for p in places]
     return sum(found) / len(found)
-
-
-def _kind(debiased: bool) -> str:
-    return "debiased" if debiased else "biased"
-
-
-def _chance(debiased: bool) -> str:
-    return "0 on average" if debiased else "above 0, and near 1 when features outnumber stimuli"

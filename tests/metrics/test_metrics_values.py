@@ -129,6 +129,16 @@ def test_cka_of_stretched_axes_has_a_closed_form():
     assert similarity(x, x * s, "cka_linear", debiased=False) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("debiased", [True, False])
+def test_rbf_cka_converges_to_linear_cka(debiased):
+    """Alvarez 2021 (arXiv:2112.09305) proves it for the bandwidth going to infinity, at the rate of its square."""
+    x, y = regime("plain")
+    linear = similarity(x, y, "cka_linear", debiased=debiased)
+    gaps = [similarity(x, y, "cka_rbf", bandwidth=t, debiased=debiased) - linear for t in (10.0, 100.0)]
+    assert abs(gaps[1]) < 1e-3
+    assert gaps[0] / gaps[1] == pytest.approx(100, rel=0.05)
+
+
 def test_spearman_sees_ties_through_rounding():
     """Integer features with duplicates: adding an offset must not move the ranks by rounding."""
     rng = np.random.default_rng(2)
