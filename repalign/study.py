@@ -18,7 +18,7 @@ import pandas as pd
 
 from repalign.align import align
 from repalign.errors import InputError, RepalignWarning
-from repalign.extract import Track, silent
+from repalign.extract import Track, pick_device, silent
 from repalign.metrics import DEFAULT_METRICS, Metric, parse_metric
 from repalign.report import render
 from repalign.sides import Options, Side, load_sides
@@ -31,7 +31,7 @@ FORMAT = 1
 THUMBNAILS = 12
 COLUMNS = [
     "encoder_a", "filter_a", "layer_a", "encoder_b", "filter_b", "layer_b", "metric", "options", "n", "value",
-    "se", "ci_low", "ci_high", "null_mean", "p", "q",
+    "se", "ci_low", "ci_high", "null_mean", "p", "q", "untrained",
 ]  # fmt: skip
 LIBRARIES = ("repalign", "torch", "torchvision", "timm", "transformers", "numpy", "pillow")
 
@@ -103,7 +103,7 @@ def describe(
         "pool": comparison.options.pool,
         "layers": comparison.options.layers,
         "seed": comparison.options.seed,
-        "device": comparison.options.device,
+        "device": str(pick_device(comparison.options.device)),
         "precision": "float32 features, float64 geometry",
         "timings": {k: round(v, 3) for k, v in timings.items()},
         "warnings": list(dict.fromkeys([*messages, *left.notes, *right.notes])),
@@ -175,6 +175,7 @@ def _write_tables(
             filter_a=left.filter,
             encoder_b=right.encoder,
             filter_b=right.filter,
+            untrained=" ".join(name for name, side in zip("ab", (left, right), strict=True) if side.untrained),
         )
         frames.append(frame.reindex(columns=COLUMNS))
     pd.concat(frames).to_csv(folder / "alignment.csv", index=False)

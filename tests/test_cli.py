@@ -83,6 +83,21 @@ def test_a_dead_layer_is_warned_of_once_and_stands_in_the_study(cli, nets, photo
     assert frame.loc[frame["layer_a"] == "0.1", "value"].isna().all()
 
 
+def test_untrained_stands_in_every_file_and_table(cli, nets, photos, tmp_path):
+    code, out, err = cli("compare", "--a", f"{nets}:net@random", "--b", f"{nets}:net", "--data", photos, "--out", "S")
+    assert code == 0, err
+    assert set(pd.read_csv(tmp_path / "S" / "alignment.csv")["untrained"]) == {"a"}
+    layers = pd.read_csv(tmp_path / "S" / "layers.csv")
+    assert list(layers.groupby("side")["untrained"].all()) == [True, False]
+    assert json.loads((tmp_path / "S" / "study.json").read_text())["encoders"]["a"]["untrained"]
+    for text in (
+        out,
+        *(f.read_text() for f in (tmp_path / "S").rglob("*.svg")),
+        (tmp_path / "S/report.html").read_text(),
+    ):
+        assert "untrained" in text
+
+
 def test_skipped_pictures_are_recorded(cli, nets, photos, tmp_path):
     (photos / "cats" / "03.png").write_bytes(b"")
     assert cli("compare", "--a", f"{nets}:net", "--data", photos, "--out", "S")[0] == 2
