@@ -132,7 +132,7 @@ def main() -> None:
     except RepalignError as error:
         _stop(str(error), error.exit_code, debug)
     except Exception as error:
-        if hasattr(error, "format_message"):  # click's own: a wrong option or argument
+        if hasattr(error, "format_message"):  # a wrong option; click's class, which newer typer keeps private
             said = error.format_message()  # type: ignore[attr-defined]
             _stop(f"{said} (see repalign --help)" if said else "give a command", 2, debug)
         _stop(f"{type(error).__name__}: {error} (our fault; --debug shows where)", 1, debug)
