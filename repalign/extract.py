@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from repalign.errors import InputError, UnreadableImagesError
-from repalign.hooks import Recording, record
+from repalign.hooks import record
 from repalign.pooling import Pool, reducer
 from repalign.types import Activations, Encoder, Layer, Stimuli
 
@@ -64,6 +64,8 @@ def extract(
     """
     _check_memory(requests, len(stimuli), pool)
     device = device or torch.device("cpu")
+    for request in requests:
+        request.encoder.module.to(device).eval()
     stores: list[dict[str, Tensor]] = [{} for _ in requests]
     content = hashlib.blake2b(digest_size=16)
     skipped: list[tuple[str, str]] = []
@@ -71,7 +73,6 @@ def extract(
     began = time.perf_counter()
     names = " and ".join(dict.fromkeys(r.encoder.name for r in requests))
     with ExitStack() as stack:
-        recordings = [stack.enter_context(_recorder(r, pool, device)) for r in requests]
         advance = stack.enter_context(track(f"{names} on {stimuli.name}", len(stimuli)))
         stack.enter_context(torch.inference_mode())
         for indices, decoded in _batches(requests, stimuli, batch_size, workers):
@@ -80,8 +81,7 @@ def extract(
             if readable and (skip_unreadable or not skipped):
                 for k, request in enumerate(requests):
                     pixels = torch.stack([d.inputs[k] for _, d in readable]).to(device)
-                    request.encoder.module(pixels)
-                    _store(stores[k], recordings[k].take(), len(kept), len(stimuli))
+                    _store(stores[k], _forward(request, pixels, pool), len(kept), len(stimuli))
                 for i, d in readable:
                     content.update(stimuli.ids[i].encode() + b"\0" + d.digest)
                 kept += [i for i, _ in readable]
@@ -138,9 +138,12 @@ def _batches(
             yield indices, [future.result() for future in current]
 
 
-def _recorder(request: Request, pool: Pool, device: torch.device) -> AbstractContextManager[Recording]:
-    module = request.encoder.module.to(device).eval()
-    return record(module, {layer.name: reducer(layer, pool) for layer in request.layers})
+def _forward(request: Request, pixels: Tensor, pool: Pool) -> dict[str, Tensor]:
+    """Run one batch; the hooks live for this pass alone, so two requests may share a network."""
+    module = request.encoder.module
+    with record(module, {layer.name: reducer(layer, pool) for layer in request.layers}) as recording:
+        module(pixels)
+        return recording.take()
 
 
 def _store(store: dict[str, Tensor], outputs: dict[str, Tensor], start: int, total: int) -> None:

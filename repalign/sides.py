@@ -56,9 +56,10 @@ def load_sides(
     """
     pool, device = parse_pool(options.pool), pick_device(options.device)
     first, second = _stimuli(data, data_b, options)
-    same = (b is None or b == a) and second is None and options.layers_b in (None, options.layers)
     left = load_encoder(a, allow_partial=options.allow_partial)
-    right = left if b is None or b == a else load_encoder(b, allow_partial=options.allow_partial)
+    b = a if b is None or (isinstance(b, str) and b == a) else b
+    right = left if b is a else load_encoder(b, allow_partial=options.allow_partial)
+    same = b is a and second is None and options.layers_b in (None, options.layers)
     wanted = [(left, first, options.layers), (right, second or first, options.layers_b or options.layers)]
     plans = [_plan(e, s, glob, pool) for e, s, glob in wanted[: 1 if same else 2]]
     sides = _extract(plans, pool, device, options, track)

@@ -12,6 +12,22 @@ def test_an_encoder_with_itself_scores_one_on_the_diagonal(nets, photos):
     assert scores == pytest.approx(scores.T, abs=1e-12)
 
 
+def test_one_encoder_with_two_choices_of_layers(nets, photos):
+    whole = ra.compare(f"{nets}:net", stimuli=str(photos))["cka_linear"]
+    part = ra.compare(f"{nets}:net", stimuli=str(photos), layers_b="0.1", batch_size=5)["cka_linear"]
+    assert part.layers_b == ("0.1",)
+    assert part.scores[:, 0] == pytest.approx(whole.scores[:, 1], abs=1e-9)
+
+
+def test_activations_of_one_name_are_two_sides(tmp_path):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "x.npy", rng.normal(size=(9, 3)))
+    first = ra.load_encoder(f"features:{tmp_path}/x.npy")
+    np.save(tmp_path / "x.npy", rng.normal(size=(9, 3)))
+    second = ra.load_encoder(f"features:{tmp_path}/x.npy")
+    assert ra.compare(first, second, metrics=["cka_linear"])["cka_linear"].scores[0, 0] < 0.9
+
+
 def test_compare_is_similarity_of_the_features(nets, photos):
     encoder, stimuli = ra.load_encoder(f"{nets}:net"), ra.load_stimuli(str(photos))
     result = ra.compare(encoder, f"{nets}:other", stimuli, ["cka_linear", "rsa"], pool="flatten", batch_size=3)
