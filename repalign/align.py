@@ -1,25 +1,50 @@
-"""Alignment: every layer of one side against every layer of the other, as one matrix product.
+"""Alignment: every layer of one side against every layer of the other.
 
-Each metric turns a layer into one vector `e` that lists what it says about every pair of stimuli, and the
-similarity of two layers is the cosine of their vectors. With the unit vectors of all layers stacked as rows,
-`E_a (la, m)` and `E_b (lb, m)`, the whole matrix of scores is `E_a E_bᵀ`: each layer is embedded once, not once
-a pair.
+A cosine metric turns each layer into one symmetric matrix that lists what the layer says about every pair of
+stimuli, and the similarity of two layers is the cosine of their matrices, `⟨A, B⟩ / (‖A‖ ‖B‖)`. With the unit
+matrices of all layers laid out as rows, `E_a (la, n²)` and `E_b (lb, n²)`, the whole matrix of scores is
+`E_a E_bᵀ`: one product, each layer embedded once, not once a pair. A pair metric is a plain loop.
 """
 
 import os
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool
+from numpy.typing import NDArray
 from torch import Tensor
 
 from repalign.errors import InputError, RepalignWarning
-from repalign.metrics.base import Metric, UndefinedError
+from repalign.metrics.base import CosineMetric, Metric, PairMetric, UndefinedError
 from repalign.types import Activations, Alignment
 
 MEMORY_SHARE = 0.6  # of the machine's memory that stacked embeddings may take
+
+
+@dataclass(frozen=True)
+class Geometries:
+    """The geometry of every layer that has one, by its row in the matrix of scores, and why the others have none."""
+
+    names: tuple[str, ...]
+    layers: dict[int, Tensor]
+    undefined: dict[str, str]
+
+    def take(self, metric: Metric, index: Tensor) -> "Geometries":
+        """Restrict every layer to the stimuli at `index`."""
+        return Geometries(self.names, {k: metric.take(g, index) for k, g in self.layers.items()}, self.undefined)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The embedded layers by row: a stack of unit matrices `(l, n, n)` for a cosine metric, else a list."""
+
+    count: int
+    rows: tuple[int, ...]
+    values: Any
+    undefined: dict[str, str]
 
 
 def align(a: Activations, b: Activations, metric: Metric) -> Alignment:
@@ -30,6 +55,76 @@ def align(a: Activations, b: Activations, metric: Metric) -> Alignment:
     Raises InputError when the two sides hold different stimuli, when a layer holds NaN or infinite values, and
     when there are fewer stimuli than the metric needs.
     """
+    left, right = geometries(a, b, metric)
+    left_embedded = embed(left, metric)
+    right_embedded = left_embedded if right is left else embed(right, metric)
+    for side, embedded in ((a, left_embedded), (b, right_embedded))[: 1 if b is a else 2]:
+        for layer, reason in embedded.undefined.items():
+            message = f"layer {layer!r} of {side.encoder} has no score (NaN): {reason}"
+            warnings.warn(message, RepalignWarning, stacklevel=2)
+    undefined = left_embedded.undefined | right_embedded.undefined
+    values = scores(left_embedded, right_embedded, metric)
+    return Alignment(metric.name, metric.options, tuple(a.layers), tuple(b.layers), len(a), values, undefined)
+
+
+def geometries(a: Activations, b: Activations, metric: Metric) -> tuple[Geometries, Geometries]:
+    """Take the geometry of every layer of both sides, the same object twice when `b is a`.
+
+    Pairs of stimuli that are NaN in any given RDM are left out of all of them, with a warning that counts them.
+    """
+    check_pair(a, b, metric)
+    left = _geometries(a, metric)
+    right = left if b is a else _geometries(b, metric)
+    missing = missing_pairs(a, b)
+    if missing is not None:
+        count, total = int(missing.sum()) // 2, len(a) * (len(a) - 1) // 2
+        names = " and ".join(dict.fromkeys(s.encoder for s in (a, b) if s.geometry == "rdm"))
+        message = f"{count} of {total} pairs of stimuli are missing (NaN) in {names} and left out of every layer"
+        warnings.warn(message, RepalignWarning, stacklevel=3)
+        for side in {id(left): left, id(right): right}.values():
+            for geometry in side.layers.values():
+                geometry[missing] = torch.nan
+    return left, right
+
+
+def embed(side: Geometries, metric: Metric) -> Embedded:
+    """Embed every layer; matrices of a cosine metric are scaled to length one."""
+    undefined = dict(side.undefined)
+    found: dict[int, Any] = {}
+    stack = None
+    for row, geometry in side.layers.items():
+        try:
+            value = metric.embed(geometry)
+        except UndefinedError as reason:
+            undefined[side.names[row]] = str(reason)
+            continue
+        if isinstance(metric, CosineMetric):
+            if stack is None:
+                stack = value.new_empty(len(side.layers), *value.shape)
+            torch.div(value, value.norm(), out=stack[len(found)])
+            value = None
+        found[row] = value
+    values = list(found.values()) if stack is None else stack[: len(found)]
+    return Embedded(len(side.names), tuple(found), values, undefined)
+
+
+def scores(a: Embedded, b: Embedded, metric: Metric) -> NDArray[np.float64]:
+    """Score all embedded layers of `a` with all of `b`, `(la, lb)`; NaN where one has no geometry."""
+    matrix = np.full((a.count, b.count), np.nan)
+    if a.rows and b.rows:
+        matrix[np.ix_(a.rows, b.rows)] = _products(a.values, b.values, metric)
+    return matrix
+
+
+def _products(a: Any, b: Any, metric: Metric) -> NDArray[np.float64]:  # noqa: ANN401  stacks or lists
+    if isinstance(metric, CosineMetric):
+        return (a.flatten(1) @ b.flatten(1).T).cpu().numpy()
+    assert isinstance(metric, PairMetric)
+    return np.array([[metric.score(x, y) for y in b] for x in a])
+
+
+def check_pair(a: Activations, b: Activations, metric: Metric) -> None:
+    """Raise InputError unless both sides hold the same stimuli, enough of them, and fit into memory."""
     if a.ids != b.ids:
         shared = len(set(a.ids) & set(b.ids))
         raise InputError(
@@ -38,61 +133,50 @@ def align(a: Activations, b: Activations, metric: Metric) -> Alignment:
         )
     if len(a) < metric.fewest:
         raise InputError(f"{metric.name} needs at least {metric.fewest} stimuli, not {len(a)}")
-    _check_memory(len(a), len(a.layers) + len(b.layers))
-    left = _embed(a, metric)
-    right = left if b is a else _embed(b, metric)
-    for side, embedded in ((a, left), (b, right))[: 1 if b is a else 2]:
-        for layer, reason in embedded.undefined.items():
-            message = f"layer {layer!r} of {side.encoder} has no score (NaN): {reason}"
-            warnings.warn(message, RepalignWarning, stacklevel=2)
-    scores = np.full((len(a.layers), len(b.layers)), np.nan)
-    if left.rows and right.rows:
-        scores[np.ix_(left.rows, right.rows)] = (left.stacked() @ right.stacked().T).cpu().numpy()
-    undefined = left.undefined | right.undefined
-    return Alignment(metric.name, metric.options, tuple(a.layers), tuple(b.layers), len(a), scores, undefined)
+    if metric.pairwise:
+        _check_memory(len(a), len(a.layers) + len(b.layers))
 
 
-def check_features(name: str, x: Tensor) -> None:
+def check_features(name: str, x: Tensor, axes: int = 2) -> None:
     """Raise InputError unless `x` is `(n, d)` with d ≥ 1 and finite, naming the layer and the count."""
-    if x.ndim != 2 or x.shape[1] == 0:
-        raise InputError(f"layer {name!r} has shape {tuple(x.shape)}; features must be (stimuli, features)")
+    if x.ndim != axes or x.shape[-1] == 0:
+        wanted = "features must be (stimuli, features)" if axes == 2 else "repeats must be (repeats, stimuli, features)"
+        raise InputError(f"layer {name!r} has shape {tuple(x.shape)}; {wanted}")
     bad = int((~torch.isfinite(x)).sum())
     if bad:
-        rows = int((~torch.isfinite(x)).any(1).sum())
-        raise InputError(f"layer {name!r} holds {bad} NaN or infinite values in {rows} of {len(x)} stimuli")
+        rows = int((~torch.isfinite(x)).any(-1).sum())
+        raise InputError(f"layer {name!r} holds {bad} NaN or infinite values in {rows} of {x[..., 0].numel()} stimuli")
 
 
-@dataclass(frozen=True)
-class _Embedded:
-    """Unit vectors of the layers that have a geometry, their `rows`, and why the others have none."""
-
-    vectors: list[Tensor]
-    rows: list[int]
-    undefined: dict[str, str]
-
-    def stacked(self) -> Float[Tensor, "l m"]:
-        return torch.stack(self.vectors)
+def missing_pairs(a: Activations, b: Activations) -> Bool[Tensor, "n n"] | None:
+    """Find the pairs of stimuli that are NaN in any given RDM of either side, or None when none is."""
+    given = [rdm for side in (a, b) if side.geometry == "rdm" for rdm in side.layers.values()]
+    missing = torch.stack([torch.isnan(rdm) for rdm in given]).any(0) if given else torch.zeros(0)
+    return missing if missing.any() else None
 
 
-def _embed(side: Activations, metric: Metric) -> _Embedded:
-    """Embed each layer once and scale it to length one."""
-    result = _Embedded([], [], {})
+def _geometries(side: Activations, metric: Metric) -> Geometries:
+    found = Geometries(tuple(side.layers), {}, {})
     for row, (name, x) in enumerate(side.layers.items()):
-        check_features(name, x)
+        if side.geometry != "rdm":
+            check_features(name, x, 3 if side.geometry == "repeats" else 2)
         try:
-            vector = metric.embed_rdm(x.double()) if side.geometry == "rdm" else metric.embed(x)
+            match side.geometry:
+                case "rdm":
+                    found.layers[row] = metric.geometry_of_rdm(x.double()).clone()
+                case "repeats":
+                    found.layers[row] = metric.geometry_of_repeats(x)
+                case _:
+                    found.layers[row] = metric.geometry(x)
         except UndefinedError as reason:
-            result.undefined[name] = str(reason)
+            found.undefined[name] = str(reason)
         except InputError as error:
             raise InputError(f"{side.encoder}, layer {name!r}: {error}") from None
-        else:
-            result.vectors.append(vector / vector.norm())
-            result.rows.append(row)
-    return result
+    return found
 
 
 def _check_memory(n: int, layers: int) -> None:
-    need = 8 * layers * n * (n + 1) // 2
+    need = 2 * 8 * layers * n * n  # each layer's geometry, and its embedding
     have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if need > MEMORY_SHARE * have:
         raise InputError(

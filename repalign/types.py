@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Layout = Literal["nchw", "nhwc", "tokens", "vector"]
 Role = Literal["stem", "block", "norm", "inner"]
-Geometry = Literal["features", "rdm"]
+Geometry = Literal["features", "rdm", "repeats"]
 
 
 @dataclass(frozen=True)
@@ -119,19 +119,22 @@ class Encoder:
 class Activations:
     """What one encoder says about each stimulus: `layers[name]` is `(n, d)`, row i belongs to `ids[i]`.
 
-    With `geometry="rdm"` each entry is a square dissimilarity matrix `(n, n)` and only RSA can use it.
-    `depths` give each layer's place between 0 and 1; `meta` holds plain values for `study.json`.
+    With `geometry="rdm"` each entry is a square dissimilarity matrix `(n, n)`, NaN where a pair is missing, and
+    only RSA can use it; with `"repeats"` it is `(r, n, d)`, the same stimuli measured r times. `groups (n,)` says
+    what is exchangeable. `depths` give each layer's place between 0 and 1; `meta` holds plain values for
+    `study.json`.
     """
 
     encoder: str
     stimuli: str
     ids: tuple[str, ...]
-    layers: Mapping[str, Float[Tensor, "n d"]]
+    layers: Mapping[str, Float[Tensor, "... n d"]]
     depths: Mapping[str, float]
     pool: str = "none"
     filter: str = ""
     geometry: Geometry = "features"
     untrained: bool = False
+    groups: tuple[str, ...] | None = None
     meta: Mapping[str, object] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -152,9 +155,18 @@ class Activations:
                 "give features for every stimulus, with the same ids"
             )
         index = torch.tensor([place[i] for i in ids])
-        square = self.geometry == "rdm"
-        kept = {k: v[index][:, index] if square else v[index] for k, v in self.layers.items()}
-        return replace(self, ids=tuple(ids), layers=kept)
+        kept = {k: self._rows(v, index) for k, v in self.layers.items()}
+        groups = None if self.groups is None else tuple(self.groups[i] for i in index.tolist())
+        return replace(self, ids=tuple(ids), layers=kept, groups=groups)
+
+    def _rows(self, values: Tensor, index: Tensor) -> Tensor:
+        match self.geometry:
+            case "rdm":
+                return values[index][:, index]
+            case "repeats":
+                return values[:, index]
+            case _:
+                return values[index]
 
 
 @dataclass(frozen=True)
@@ -179,3 +191,30 @@ class Alignment:
             for j, b in enumerate(self.layers_b)
         ]
         return pd.DataFrame(rows, columns=["layer_a", "layer_b", "metric", "n", "value"])
+
+
+@dataclass(frozen=True)
+class Inference:
+    """How sure each score is: matrices `(la, lb)` float64 beside `alignment.scores`, NaN where there is no answer.
+
+    `se`, `ci_low` and `ci_high` come from `interval` (jackknife, half or none); `null_mean`, `p_values` (one test
+    each), `p_adjusted` (family-wise, max-T step-down over all layer pairs) and `q_values` (Benjamini–Hochberg) from
+    `n_permutations` arrangements of the stimuli or groups; `independent` is what independent Gaussian features of
+    the same n and d score, for biased measures. `n_groups` is None when stimuli are exchangeable one by one;
+    `notes` say what is approximate and why something is missing.
+    """
+
+    alignment: Alignment
+    se: NDArray[np.float64]
+    ci_low: NDArray[np.float64]
+    ci_high: NDArray[np.float64]
+    null_mean: NDArray[np.float64]
+    p_values: NDArray[np.float64]
+    p_adjusted: NDArray[np.float64]
+    q_values: NDArray[np.float64]
+    independent: NDArray[np.float64]
+    interval: str
+    n_permutations: int
+    n_groups: int | None
+    seed: int
+    notes: tuple[str, ...] = ()

@@ -1,20 +1,24 @@
 """The registry of metrics. To add one: a file with its class, and a line here."""
 
-from dataclasses import fields
+import inspect
+from collections.abc import Callable
 
 from repalign.errors import InputError, unknown
-from repalign.metrics.base import Metric, UndefinedError
+from repalign.metrics.base import CosineMetric, Metric, PairMetric, UndefinedError
 from repalign.metrics.cka import LinearCKA, RbfCKA
 from repalign.metrics.rsa import RSA
 
-METRICS: dict[str, type[Metric]] = {
+METRICS: dict[str, Callable[..., Metric]] = {
     "cka_linear": LinearCKA,
     "cka_rbf": RbfCKA,
     "rsa": RSA,
 }
 DEFAULT_METRICS = ("cka_linear", "cka_rbf", "rsa")
 
-__all__ = ["DEFAULT_METRICS", "METRICS", "Metric", "UndefinedError", "make_metric", "parse_metric"]
+__all__ = [
+    "DEFAULT_METRICS", "METRICS", "CosineMetric", "Metric", "PairMetric", "UndefinedError", "make_metric",
+    "parse_metric",
+]  # fmt: skip
 
 
 def make_metric(name: str, **options: object) -> Metric:
@@ -27,7 +31,7 @@ def make_metric(name: str, **options: object) -> Metric:
     """
     if name not in METRICS:
         raise unknown("metric", name, METRICS)
-    kinds = {f.name: type(f.default) for f in fields(METRICS[name])}
+    kinds = {key: type(p.default) for key, p in inspect.signature(METRICS[name]).parameters.items()}
     given: dict[str, object] = {}
     for key, value in options.items():
         if key not in kinds:
@@ -61,7 +65,9 @@ def _convert(metric: str, key: str, value: object, kind: type) -> object:
             return float(text)
         except ValueError:
             pass
+    if kind is int and text.lstrip("-").isdigit():
+        return int(text)
     if kind is str and isinstance(value, str):
         return value
-    wanted = {bool: "true or false", float: "a number", str: "a word"}[kind]
+    wanted = {bool: "true or false", float: "a number", int: "a whole number", str: "a word"}[kind]
     raise InputError(f"{metric}: {key} takes {wanted}, not {value!r}")

@@ -1,13 +1,15 @@
-"""What every metric is: options that name it, and an embedding whose cosines are the scores."""
+"""What every metric is: options that name it, a geometry of each layer, and what two embedded geometries score."""
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor
 
 from repalign.errors import InputError
+
+Centring = Literal["u", "double", "mean", "none"]
 
 
 class UndefinedError(Exception):
@@ -16,10 +18,14 @@ class UndefinedError(Exception):
 
 @dataclass(frozen=True)
 class Metric(ABC):
-    """A similarity that is a cosine between two embedded geometries; its options are the dataclass fields.
+    """A similarity of two layers; its options are the dataclass fields.
 
-    `chance` says what independent features give; `reference` names the source; `invariances` lists what
-    leaves the score unchanged (`shift`, `scale`, `orthogonal`, `row_affine`).
+    A layer goes through two steps, each once: `geometry` turns its features into what the metric reads of them,
+    and `embed` brings that into the form that is compared. A subset of stimuli indexes the geometry (`take`) and
+    embeds again. With `pairwise`, a geometry is indexed by pairs of stimuli, `(n, n)`, else by stimuli, `(n, d)`.
+    `chance` says what independent features give, and `unbiased` whether that is 0 on average; `reference` names
+    the source; `invariances` lists what leaves the score unchanged (`shift`, `scale`, `orthogonal`, `affine`: any
+    invertible linear map, `row_affine`: each pattern scaled and shifted by itself).
     """
 
     name: ClassVar[str]
@@ -27,6 +33,7 @@ class Metric(ABC):
     fewest: ClassVar[int] = 3
     symmetric: ClassVar[bool] = True
     higher_is_similar: ClassVar[bool] = True
+    pairwise: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -45,18 +52,23 @@ class Metric(ABC):
 
     @property
     @abstractmethod
+    def unbiased(self) -> bool:
+        """Tell whether independent features give 0 on average."""
+
+    @property
+    @abstractmethod
     def invariances(self) -> frozenset[str]:
         """List the changes to the features that leave the score as it is."""
 
     @abstractmethod
-    def embed(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " m"]:
-        """Turn features `(n, d)` into the vector `(m,)` float64 of what the metric says about every pair.
+    def geometry(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """Turn features `(n, d)` into the float64 geometry: `(n, n)` with `pairwise`, else `(n, k)`.
 
         Raises UndefinedError when the features have no geometry (constant features).
         """
 
-    def embed_rdm(self, rdm: Float[Tensor, "n n"]) -> Float[Tensor, " m"]:
-        """Embed a given dissimilarity matrix `(n, n)`.
+    def geometry_of_rdm(self, rdm: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+        """Take a given dissimilarity matrix `(n, n)` as the geometry; missing pairs are NaN.
 
         Raises InputError for every metric that needs the features themselves.
         """
@@ -65,8 +77,23 @@ class Metric(ABC):
             "they can't be recovered; use rsa"
         )
 
+    def geometry_of_repeats(self, x: Float[Tensor, "r n d"]) -> Float[Tensor, "n k"]:
+        """Take the geometry of features measured `r` times; most metrics average the repeats first."""
+        return self.geometry(x.mean(0))
+
+    def take(self, geometry: Tensor, index: Tensor) -> Tensor:
+        """Restrict a geometry to the stimuli at `index`, in that order."""
+        return geometry[index][:, index] if self.pairwise else geometry[index]
+
+    @abstractmethod
+    def embed(self, geometry: Tensor) -> Any:  # noqa: ANN401  what two of which are compared
+        """Bring a geometry into the form that is compared.
+
+        Raises UndefinedError when nothing is left of it.
+        """
+
     @property
-    def options(self) -> dict[str, bool | float | str]:
+    def options(self) -> dict[str, bool | int | float | str]:
         """List the options by name."""
         return asdict(self)
 
@@ -75,3 +102,31 @@ class Metric(ABC):
         """Write the metric as the command line takes it, `name:key=value,…`."""
         given = ",".join(f"{k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in self.options.items())
         return f"{self.name}:{given}" if given else self.name
+
+
+@dataclass(frozen=True)
+class CosineMetric(Metric):
+    """A similarity that is the cosine of two embedded geometries, each a symmetric matrix `(n, n)`.
+
+    `centring` names what makes the delete-one and delete-group values follow from row sums: the embedding is
+    U-centred (`u`), doubly centred (`double`), has pairs of mean zero (`mean`) or is compared as it is (`none`).
+    None: no such form, so a deletion indexes the geometry and embeds again.
+    """
+
+    @property
+    @abstractmethod
+    def centring(self) -> Centring | None:
+        """Name the form of the embedding, from which deletions follow."""
+
+    @abstractmethod
+    def embed(self, geometry: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+        """Turn a geometry into the symmetric matrix whose cosines are the scores; missing pairs become 0."""
+
+
+@dataclass(frozen=True)
+class PairMetric(Metric):
+    """A similarity computed for one pair of layers at a time; `embed` does what each layer needs once."""
+
+    @abstractmethod
+    def score(self, a: Any, b: Any) -> float:  # noqa: ANN401  two embedded geometries
+        """Score two embedded geometries of the same stimuli."""

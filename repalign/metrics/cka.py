@@ -9,13 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repalign.errors import InputError
-from repalign.metrics.base import Metric, UndefinedError
+from repalign.metrics.base import Centring, CosineMetric, UndefinedError
 from repalign.metrics.gram import (
     EPSILON,
     double_centred,
     linear_gram,
     pairs,
-    pairs_and_diagonal,
     squared_distances,
     u_centred,
 )
@@ -23,19 +22,19 @@ from repalign.metrics.gram import (
 MEDIANS = ("all", "offdiag")
 
 
-def centred_embedding(k: Float[Tensor, "n n"], debiased: bool) -> Float[Tensor, " m"]:
-    """Embed a kernel matrix: the pairs of its U-centred form, or pairs and diagonal of `H K H`.
+def centred_embedding(k: Float[Tensor, "n n"], debiased: bool) -> Float[Tensor, "n n"]:
+    """Embed a kernel matrix: its U-centred form (zero diagonal), or `H K H`.
 
     Raises UndefinedError when only rounding is left after centring.
     """
-    vector = pairs(u_centred(k)) if debiased else pairs_and_diagonal(double_centred(k))
-    if float(vector.norm()) <= len(k) * EPSILON * float(k.norm()):
+    centred = u_centred(k) if debiased else double_centred(k)
+    if float(centred.norm()) <= len(k) * EPSILON * float(k.norm()):
         raise UndefinedError("its centred kernel is zero")
-    return vector
+    return centred
 
 
 @dataclass(frozen=True)
-class CKA(Metric):
+class CKA(CosineMetric):
     """What linear and RBF CKA share: `⟨K, L⟩ / (‖K‖ ‖L‖)` of centred kernels.
 
     `debiased` (default) uses unbiased HSIC (Song et al. 2012) in every term; values below 0 are legitimate.
@@ -62,9 +61,23 @@ class CKA(Metric):
         return "0 on average" if self.debiased else "above 0, and near 1 when features outnumber stimuli"
 
     @property
+    def unbiased(self) -> bool:
+        """Tell whether independent features give 0 on average: debiased, up to O(1/n) of the ratio."""
+        return self.debiased
+
+    @property
     def invariances(self) -> frozenset[str]:
         """List shift, isotropic scale and rotation."""
         return frozenset({"shift", "scale", "orthogonal"})
+
+    @property
+    def centring(self) -> Centring:
+        """Name the centring of the estimator."""
+        return "u" if self.debiased else "double"
+
+    def embed(self, geometry: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+        """Centre the kernel."""
+        return centred_embedding(geometry, self.debiased)
 
     @property
     def kind(self) -> str:
@@ -84,9 +97,9 @@ class LinearCKA(CKA):
         """Name the metric and its options for a person."""
         return f"Linear CKA, {self.kind}"
 
-    def embed(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " m"]:
-        """Embed the centred linear Gram."""
-        return centred_embedding(linear_gram(x), self.debiased)
+    def geometry(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
+        """Compute the linear Gram of centred features."""
+        return linear_gram(x)
 
 
 @final
@@ -117,8 +130,8 @@ class RbfCKA(CKA):
         median = "" if self.median == "all" else ", off-diagonal median"
         return f"RBF CKA, {self.kind}{width}{median}"
 
-    def embed(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " m"]:
-        """Embed the centred Gaussian kernel.
+    def geometry(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
+        """Compute the Gaussian kernel. A subset of stimuli keeps the bandwidth of all.
 
         Raises UndefinedError when half of the distances are zero, so that the bandwidth is.
         """
@@ -126,7 +139,7 @@ class RbfCKA(CKA):
         median = median_distance(pairs(distances), len(x) if self.median == "all" else 0)
         if median == 0:
             raise UndefinedError("the median distance between stimuli is zero, so the RBF kernel has no width")
-        return centred_embedding(torch.exp(distances / (-2 * self.bandwidth**2 * median)), self.debiased)
+        return torch.exp(distances / (-2 * self.bandwidth**2 * median))
 
 
 def median_distance(distances: Float[Tensor, " m"], diagonal: int) -> float:

@@ -87,9 +87,13 @@ def pairs(k: Float[Tensor, "n n"]) -> Float[Tensor, " m"]:
     return k[*torch.triu_indices(len(k), len(k), 1, device=k.device)]
 
 
-def pairs_and_diagonal(k: Float[Tensor, "n n"]) -> Float[Tensor, " m"]:
-    """List the diagonal and √2 times each pair, so that dot products equal `⟨K, L⟩` over the whole matrix."""
-    return torch.cat([k.diagonal(), pairs(k) * 2**0.5])
+def from_pairs(values: Float[Tensor, " m"], n: int) -> Float[Tensor, "n n"]:
+    """Lay `pairs` out again as a symmetric matrix with zero diagonal."""
+    k = values.new_zeros(n, n)
+    rows, columns = torch.triu_indices(n, n, 1, device=values.device)
+    k[rows, columns] = values
+    k[columns, rows] = values
+    return k
 
 
 def _scale(x: Tensor) -> float:

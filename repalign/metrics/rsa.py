@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from repalign.errors import InputError
-from repalign.metrics.base import Metric, UndefinedError
-from repalign.metrics.gram import EPSILON, pairs
+from repalign.metrics.base import Centring, CosineMetric, UndefinedError
+from repalign.metrics.gram import EPSILON, from_pairs, pairs
 from repalign.metrics.ranks import midranks
 from repalign.metrics.rdm import RDMS
 
@@ -18,7 +19,7 @@ LABELS = {"sqeuclidean": "squared Euclidean", "euclidean": "Euclidean"}
 
 @final
 @dataclass(frozen=True)
-class RSA(Metric):
+class RSA(CosineMetric):
     """Correlate the upper triangles of two RDMs: Spearman's ρ (midranks), Pearson's r, or their cosine.
 
     `rdm` is the distance between two stimuli within one layer: correlation, euclidean, sqeuclidean or cosine.
@@ -67,22 +68,42 @@ class RSA(Metric):
             }.get(self.rdm, {"shift", "scale", "orthogonal"})
         )
 
-    def embed(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " m"]:
-        """Embed the RDM of the features."""
-        return self.embed_rdm(RDMS[self.rdm](x))
+    @property
+    def unbiased(self) -> bool:
+        """Tell whether independent features give 0 on average."""
+        return self.compare != "cosine"
 
-    def embed_rdm(self, rdm: Float[Tensor, "n n"]) -> Float[Tensor, " m"]:
-        """Embed a given RDM: its pairs ranked and centred, centred, or as they are.
+    @property
+    def centring(self) -> Centring:
+        """Name the form of the embedding. Spearman's ranks stay those of all stimuli, an approximation."""
+        return "none" if self.compare == "cosine" else "mean"
+
+    def geometry(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
+        """Compute the RDM of the features."""
+        return RDMS[self.rdm](x)
+
+    def geometry_of_rdm(self, rdm: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+        """Take a given RDM as it is, missing pairs NaN."""
+        return rdm.double()
+
+    def embed(self, geometry: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+        """Rank and centre the pairs, centre them, or leave them; missing pairs (NaN) become 0.
 
         Raises UndefinedError when all distances are equal.
         """
-        values = pairs(rdm).double()
-        scale = float(values.abs().max())
-        if self.compare == "spearman":
+        values = pairs(geometry)
+        present = torch.isfinite(values)
+        values[present] = self._compared(values[present])
+        values[~present] = 0.0
+        return from_pairs(values, len(geometry))
+
+    def _compared(self, values: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
+        scale = float(values.abs().max()) if len(values) else 0.0
+        if self.compare == "spearman" and len(values):
             values = midranks(values)
             scale = float(len(values))
-        if self.compare != "cosine":
+        if self.compare != "cosine" and len(values):
             values = values - values.mean()
-        if float(values.abs().max()) <= len(values) * EPSILON * scale:
+        if not len(values) or float(values.abs().max()) <= len(values) * EPSILON * scale:
             raise UndefinedError("all its distances are equal")
         return values
