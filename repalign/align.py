@@ -47,6 +47,30 @@ class Embedded:
     undefined: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """Both sides of a comparison under one metric, each layer's geometry taken and embedded once."""
+
+    a: Activations
+    b: Activations
+    metric: Metric
+    geometries: tuple[Geometries, Geometries]
+    embedded: tuple[Embedded, Embedded]
+
+    def alignment(self) -> Alignment:
+        """Score every layer of `a` against every layer of `b`."""
+        left, right = self.embedded
+        return Alignment(
+            self.metric.name,
+            self.metric.options,
+            tuple(self.a.layers),
+            tuple(self.b.layers),
+            len(self.a),
+            scores(left, right, self.metric),
+            left.undefined | right.undefined,
+        )
+
+
 def align(a: Activations, b: Activations, metric: Metric) -> Alignment:
     """Score every layer of `a` against every layer of `b`, `(la, lb)` float64.
 
@@ -55,16 +79,19 @@ def align(a: Activations, b: Activations, metric: Metric) -> Alignment:
     Raises InputError when the two sides hold different stimuli, when a layer holds NaN or infinite values, and
     when there are fewer stimuli than the metric needs.
     """
+    return prepare(a, b, metric).alignment()
+
+
+def prepare(a: Activations, b: Activations, metric: Metric) -> Prepared:
+    """Take and embed every layer of both sides; warns and raises as `align` does."""
     left, right = geometries(a, b, metric)
     left_embedded = embed(left, metric)
     right_embedded = left_embedded if right is left else embed(right, metric)
     for side, embedded in ((a, left_embedded), (b, right_embedded))[: 1 if b is a else 2]:
         for layer, reason in embedded.undefined.items():
             message = f"layer {layer!r} of {side.encoder} has no score (NaN): {reason}"
-            warnings.warn(message, RepalignWarning, stacklevel=2)
-    undefined = left_embedded.undefined | right_embedded.undefined
-    values = scores(left_embedded, right_embedded, metric)
-    return Alignment(metric.name, metric.options, tuple(a.layers), tuple(b.layers), len(a), values, undefined)
+            warnings.warn(message, RepalignWarning, stacklevel=3)
+    return Prepared(a, b, metric, (left, right), (left_embedded, right_embedded))
 
 
 def geometries(a: Activations, b: Activations, metric: Metric) -> tuple[Geometries, Geometries]:
@@ -183,3 +210,16 @@ def _check_memory(n: int, layers: int) -> None:
             f"{n} stimuli × {layers} layers need {need / 1e9:.0f} GB for all pairs of stimuli, and this machine has "
             f"{have / 1e9:.0f} GB; use --limit N or fewer --layers"
         )
+
+
+def matched(depths_a: NDArray[np.float64], depths_b: NDArray[np.float64], same: bool) -> NDArray[np.intp]:
+    """Find for each layer of A, by its depth in 0..1, the place of B's layer nearest in depth, `(la,)`.
+
+    Of several equally near, but for rounding, the first is taken: the shallowest. With `same`, both sides have the
+    same layers, and they match one to one.
+    """
+    if same:
+        return np.arange(len(depths_a))
+    distance = np.abs(np.subtract.outer(depths_a, depths_b))
+    # 1e-10 of the whole depth is rounding: thirds and sixths that meet halfway must not choose by their last bit
+    return (distance <= distance.min(axis=1, keepdims=True) + 1e-10).argmax(axis=1)

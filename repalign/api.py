@@ -3,16 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from repalign.align import align, check_features
-from repalign.errors import InputError
+from repalign.align import align
 from repalign.metrics import DEFAULT_METRICS, Metric, make_metric, parse_metric
 from repalign.sides import Options, load_sides
 from repalign.types import Activations, Alignment, Encoder, Stimuli
+from repalign.wrap import as_activations
 
 
 def similarity(x: ArrayLike | Tensor, y: ArrayLike | Tensor, metric: str = "cka_linear", **options: object) -> float:
@@ -26,7 +24,7 @@ def similarity(x: ArrayLike | Tensor, y: ArrayLike | Tensor, metric: str = "cka_
     1.0
     """
     chosen = make_metric(metric, **options)
-    return float(align(_wrap("x", {"x": x}), _wrap("y", {"y": y}), chosen).scores[0, 0])
+    return float(align(as_activations("x", {"x": x}), as_activations("y", {"y": y}), chosen).scores[0, 0])
 
 
 def compare_arrays(
@@ -42,7 +40,7 @@ def compare_arrays(
     >>> compare_arrays({"l1": x, "l2": x[:, :1]}, {"m1": x}, ["cka_linear"])["cka_linear"].scores.shape
     (2, 1)
     """
-    left, right = _wrap("a", a), _wrap("b", b)
+    left, right = as_activations("a", a), as_activations("b", b)
     return {name: align(left, right, metric) for name, metric in _named(metrics).items()}
 
 
@@ -70,22 +68,3 @@ def compare(
 
 def _named(metrics: Sequence[str | Metric]) -> dict[str, Metric]:
     return {(m if isinstance(m, str) else m.spec): (parse_metric(m) if isinstance(m, str) else m) for m in metrics}
-
-
-def _wrap(name: str, arrays: Mapping[str, ArrayLike | Tensor]) -> Activations:
-    """Wrap plain arrays as activations, ids by order."""
-    layers: dict[str, Tensor] = {}
-    for key, values in arrays.items():
-        x = values.detach() if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
-        if x.is_complex() or x.dtype == torch.bool:
-            raise InputError(f"layer {key!r} is {x.dtype}; features must be real numbers")
-        layers[key] = x if x.dtype in (torch.float32, torch.float64) else x.double()
-        check_features(key, layers[key])
-    if not layers:
-        raise InputError(f"{name} holds no layer; give at least one array of shape (stimuli, features)")
-    counts = {key: len(x) for key, x in layers.items()}
-    if len(set(counts.values())) > 1:
-        raise InputError(f"layers of {name} differ in their number of stimuli: {counts}")
-    n = next(iter(counts.values()))
-    depths = dict(zip(layers, np.linspace(0, 1, len(layers)).tolist(), strict=True))
-    return Activations(name, "arrays", tuple(map(str, range(n))), layers, depths)

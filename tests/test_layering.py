@@ -12,7 +12,7 @@ ROOT = Path(repalign.__file__).parent
 LEVELS = [
     ["errors", "types"],
     ["hooks", "pooling", "encoders", "stimuli", "metrics"],
-    ["spectrum", "extract", "align"],
+    ["spectrum", "extract", "align", "wrap", "infer", "subjects"],
     ["report"],
     ["sides", "api", "study"],
     ["cli", "__main__"],

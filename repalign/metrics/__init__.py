@@ -5,13 +5,26 @@ from collections.abc import Callable
 
 from repalign.errors import InputError, unknown
 from repalign.metrics.base import CosineMetric, Metric, PairMetric, UndefinedError
+from repalign.metrics.cca import CCA, SVCCA
 from repalign.metrics.cka import LinearCKA, RbfCKA
-from repalign.metrics.rsa import RSA
+from repalign.metrics.distance_correlation import DistanceCorrelation
+from repalign.metrics.minibatch import MinibatchCKA
+from repalign.metrics.neighbours import MutualKNN
+from repalign.metrics.predictivity import LinearPredictivity
+from repalign.metrics.procrustes import Procrustes
+from repalign.metrics.rsa import rsa
 
 METRICS: dict[str, Callable[..., Metric]] = {
     "cka_linear": LinearCKA,
     "cka_rbf": RbfCKA,
-    "rsa": RSA,
+    "cka_minibatch": MinibatchCKA,
+    "rsa": rsa,
+    "distance_correlation": DistanceCorrelation,
+    "procrustes": Procrustes,
+    "cca": CCA,
+    "svcca": SVCCA,
+    "linear_predictivity": LinearPredictivity,
+    "mutual_knn": MutualKNN,
 }
 DEFAULT_METRICS = ("cka_linear", "cka_rbf", "rsa")
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor
 
+from repalign.metrics.crossnobis import crossnobis
 from repalign.metrics.gram import linear_gram, squared_distances, unit_row_gram
 
 
@@ -34,9 +35,12 @@ def euclidean(x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
     return sqeuclidean(x).sqrt()
 
 
-RDMS: dict[str, Callable[[Tensor], Tensor]] = {
+RDMS: dict[str, Callable[[Tensor], Tensor]] = {  # of features (n, d); repeats are averaged first
     "correlation": correlation,
     "euclidean": euclidean,
     "sqeuclidean": sqeuclidean,
     "cosine": cosine,
+}
+REPEAT_RDMS: dict[str, Callable[[Tensor], Tensor]] = {  # of repeats (r, n, d)
+    "crossnobis": crossnobis,
 }

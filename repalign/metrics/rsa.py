@@ -7,66 +7,45 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from repalign.errors import InputError
-from repalign.metrics.base import Centring, CosineMetric, UndefinedError
+from repalign.metrics.base import Centring, CosineMetric, Metric, UndefinedError
 from repalign.metrics.gram import EPSILON, from_pairs, pairs
+from repalign.metrics.kendall import KendallRSA
 from repalign.metrics.ranks import midranks
-from repalign.metrics.rdm import RDMS
-
-COMPARISONS = ("spearman", "pearson", "cosine")
-LABELS = {"sqeuclidean": "squared Euclidean", "euclidean": "Euclidean"}
+from repalign.metrics.rdm_metric import RdmMetric, check_choice
+from repalign.metrics.whitened import WhitenedRSA
 
 
 @final
 @dataclass(frozen=True)
-class RSA(CosineMetric):
+class RSA(RdmMetric, CosineMetric):
     """Correlate the upper triangles of two RDMs: Spearman's ρ (midranks), Pearson's r, or their cosine.
 
-    `rdm` is the distance between two stimuli within one layer: correlation, euclidean, sqeuclidean or cosine.
-    Spearman ignores how distances are scaled; Pearson and cosine do not. The cosine of two sets of positive
-    distances is high for unrelated features too. Entries of an RDM share stimuli: their number says nothing
-    about certainty.
+    `rdm` is the distance between two stimuli within one layer: correlation, euclidean, sqeuclidean, cosine, or
+    crossnobis for repeated measurements. Spearman ignores how distances are scaled; Pearson and cosine do not. The
+    cosine of two sets of positive distances is high for unrelated features too. Entries of an RDM share stimuli:
+    their number says nothing about certainty.
     """
 
-    rdm: str = "correlation"
     compare: str = "spearman"
 
-    name: ClassVar[str] = "rsa"
+    comparisons: ClassVar[tuple[str, ...]] = ("spearman", "pearson", "cosine")
     reference: ClassVar[str] = (
         "Kriegeskorte, Mur & Bandettini 2008, Representational similarity analysis, doi:10.3389/neuro.06.004.2008"
     )
 
-    def __post_init__(self) -> None:
-        if self.rdm not in RDMS:
-            raise InputError(f"rsa: rdm must be one of {', '.join(RDMS)}, not {self.rdm!r}")
-        if self.compare not in COMPARISONS:
-            raise InputError(f"rsa: compare must be one of {', '.join(COMPARISONS)}, not {self.compare!r}")
-
-    @property
-    def label(self) -> str:
-        """Name the metric and its options for a person."""
-        compare = self.compare if self.compare == "cosine" else self.compare.capitalize()
-        return f"RSA, {compare} of {LABELS.get(self.rdm, self.rdm)} distances"
-
     @property
     def bounds(self) -> tuple[float, float]:
-        """Give −1..1, or 0..1 for the cosine of distances."""
-        return (0.0, 1.0) if self.compare == "cosine" else (-1.0, 1.0)
+        """Give −1..1, or 0..1 for the cosine of distances that can't be negative."""
+        return (0.0, 1.0) if self.compare == "cosine" and self.rdm != "crossnobis" else (-1.0, 1.0)
 
     @property
     def chance(self) -> str:
         """Say what independent features give."""
-        return "well above 0: all distances are positive" if self.compare == "cosine" else "0 on average"
-
-    @property
-    def invariances(self) -> frozenset[str]:
-        """List what the distance ignores; the scale is always ignored."""
-        return frozenset(
-            {
-                "correlation": {"scale", "row_affine"},
-                "cosine": {"scale", "orthogonal"},
-            }.get(self.rdm, {"shift", "scale", "orthogonal"})
-        )
+        if self.unbiased:
+            return "0 on average"
+        if self.rdm == "crossnobis":
+            return "above 0 when the stimuli differ in both"
+        return "well above 0: all distances are positive"
 
     @property
     def unbiased(self) -> bool:
@@ -77,14 +56,6 @@ class RSA(CosineMetric):
     def centring(self) -> Centring:
         """Name the form of the embedding. Spearman's ranks stay those of all stimuli, an approximation."""
         return "none" if self.compare == "cosine" else "mean"
-
-    def geometry(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
-        """Compute the RDM of the features."""
-        return RDMS[self.rdm](x)
-
-    def geometry_of_rdm(self, rdm: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
-        """Take a given RDM as it is, missing pairs NaN."""
-        return rdm.double()
 
     def embed(self, geometry: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
         """Rank and centre the pairs, centre them, or leave them; missing pairs (NaN) become 0.
@@ -107,3 +78,20 @@ class RSA(CosineMetric):
         if not len(values) or float(values.abs().max()) <= len(values) * EPSILON * scale:
             raise UndefinedError("all its distances are equal")
         return values
+
+
+FORMS: dict[str, type[RSA] | type[KendallRSA] | type[WhitenedRSA]] = {
+    compare: form for form in (RSA, KendallRSA, WhitenedRSA) for compare in form.comparisons
+}
+
+
+def rsa(rdm: str = "correlation", compare: str = "spearman") -> Metric:
+    """Choose the form of RSA that compares two RDMs as `compare` says.
+
+    Raises InputError for an unknown distance or comparison.
+
+    >>> rsa(compare="kendall_b").label
+    "RSA, Kendall's τ-b of correlation distances"
+    """
+    check_choice("compare", compare, tuple(FORMS))
+    return FORMS[compare](rdm, compare)

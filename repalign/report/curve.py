@@ -5,14 +5,18 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
+from repalign.report.certainty import brief
+from repalign.report.chart import score_box
 from repalign.report.colours import DASHES, LINES
+from repalign.report.depth_charts import CEILING, INDEPENDENT, NULL, along_depth, axis_values
 from repalign.report.heatmap import INK, QUIET, say_caveats
-from repalign.report.scores import diagonal, matched_curve
+from repalign.report.saved import Metric, Study
+from repalign.report.scores import diagonal, matched_curve, null_bands
 from repalign.report.sentences import described, seen, sides
-from repalign.report.study_folder import Metric, Study
 from repalign.report.wording import clip, number, shorten
 
 SIZE = (7.2, 3.9)
@@ -27,16 +31,16 @@ def curve_figure(study: Study) -> Figure:
     figure = Figure(figsize=(width + 1, height + 1.6))
     axes = figure.add_axes((0.7 / (width + 1), 1.0 / (height + 1.6), width / (width + 1), height / (height + 1.6)))
     depths = study.a.depths
-    lowest, highest = 0.0, 1.0
     for k, metric in enumerate(study.metrics):
         curve = matched_curve(study, metric)
         _draw_line(axes, depths, curve, k, _said(study, metric))
         _draw_peak(axes, study, metric, k)
         _draw_ribbon(axes, study, metric, depths, LINES[k % len(LINES)])
-        if np.isfinite(curve).any():
-            lowest, highest = min(lowest, float(np.nanmin(curve))), max(highest, float(np.nanmax(curve)))
+        _draw_ceiling(axes, study, metric, LINES[k % len(LINES)])
+        _draw_independent(axes, study, metric, LINES[k % len(LINES)])
     _draw_null(axes, study, depths)
-    _finish(axes, study, lowest, highest)
+    box = score_box(axis_values(study))
+    _finish(axes, study, box.low, box.high)
     return figure
 
 
@@ -86,15 +90,27 @@ def _draw_ribbon(axes: Axes, study: Study, metric: Metric, depths: np.ndarray, c
         axes.fill_between(depths, low, high, color=colour, alpha=0.18, linewidth=0, zorder=2)
 
 
-def _draw_null(axes: Axes, study: Study, depths: np.ndarray) -> None:
-    """Shade the range of the null's means over all measures."""
-    nulls = np.stack([matched_curve(study, metric, "null_mean") for metric in study.metrics])
-    known = np.isfinite(nulls).any(axis=0)
-    if known.any():
-        low, high = np.nanmin(nulls[:, known], axis=0), np.nanmax(nulls[:, known], axis=0)
+def _draw_ceiling(axes: Axes, study: Study, metric: Metric, colour: str) -> None:
+    low, high = study.a.ceiling(metric)
+    if along_depth(study) and np.isfinite(low).any():
+        look: dict[str, Any] = {"facecolor": to_rgba(colour, 0.06), "edgecolor": to_rgba(colour, 0.8)}
         axes.fill_between(
-            depths[known], low, high, color=QUIET, alpha=0.35, linewidth=2, label="mean under the null", zorder=1
+            study.a.depths, low, high, linewidth=0.8, linestyle=(0, (6, 3)), zorder=1, label=CEILING, **look
         )
+
+
+def _draw_independent(axes: Axes, study: Study, metric: Metric, colour: str) -> None:
+    curve = matched_curve(study, metric, "independent")
+    if np.isfinite(curve).any():
+        label = f"{metric.label}: {INDEPENDENT}"
+        axes.plot(study.a.depths, curve, color=colour, linewidth=1.3, linestyle=(0, (1, 2)), label=label, zorder=2)
+
+
+def _draw_null(axes: Axes, study: Study, depths: np.ndarray) -> None:
+    """Shade the null's means: one band for the measures that agree on it."""
+    for k, (low, high) in enumerate(null_bands(study)):
+        look: dict[str, Any] = {"color": QUIET, "alpha": 0.35, "linewidth": 2, "zorder": 1}
+        axes.fill_between(depths, low, high, label=NULL if k == 0 else None, **look)
 
 
 def _finish(axes: Axes, study: Study, lowest: float, highest: float) -> None:
@@ -112,10 +128,15 @@ def _finish(axes: Axes, study: Study, lowest: float, highest: float) -> None:
     say_caveats(axes, study, -40.0)
 
 
+def _under(study: Study) -> list[str]:
+    rests = list(dict.fromkeys(text for metric in study.metrics if (text := brief(study, metric))))
+    return [seen(study), *rests, "rings mark peaks"]
+
+
 def _head(axes: Axes, study: Study) -> None:
     """Put title and legend above the axes."""
     a, b = sides(study)
-    title = [*textwrap.wrap(f"{a} × {b}, matched by depth", 70), *textwrap.wrap(f"{seen(study)}; rings mark peaks", 90)]
+    title = [*textwrap.wrap(f"{a} × {b}, matched by depth", 70), *textwrap.wrap("; ".join(_under(study)), 90)]
     legend = axes.legend(
         loc="lower left",
         bbox_to_anchor=(-0.01, 1.0),

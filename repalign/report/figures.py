@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from repalign.report.curve import curve_figure
 from repalign.report.heatmap import heatmap_figure
-from repalign.report.study_folder import Study
+from repalign.report.saved import Study
+from repalign.report.stability_figure import stability_figure
 from repalign.report.wording import slug
 
 RESOLUTION = 200
@@ -33,7 +34,7 @@ LOOK: dict[Any, Any] = {
 
 
 def draw_figures(study: Study) -> list[Path]:
-    """Draw a heatmap per metric and the depth-matched curve into `figures/`; return the files written."""
+    """Draw a heatmap per metric, the depth-matched curve and, if known, stability; return the files written."""
     folder = study.path / "figures"
     folder.mkdir(exist_ok=True)
     written = []
@@ -42,6 +43,8 @@ def draw_figures(study: Study) -> list[Path]:
         for metric, name in zip(study.metrics, _names(study), strict=True):
             written += _save(heatmap_figure(study, metric), folder / f"heatmap_{name}")
         written += _save(curve_figure(study), folder / "curve")
+        if study.points:
+            written += _save(stability_figure(study), folder / "stability")
     return written
 
 

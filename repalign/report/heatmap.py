@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
+from repalign.report.certainty import brief
 from repalign.report.colours import CLEAR, STRIKE, is_light, score_map, score_rgba, tail_end
+from repalign.report.saved import Metric, Study
 from repalign.report.scores import at_chance, best_matches
 from repalign.report.sentences import caveats, seen, sides
-from repalign.report.study_folder import Metric, Study
 from repalign.report.wording import clip, number, shorten, ticks
 
 ANNOTATED = 12
@@ -152,7 +153,9 @@ def _draw_bar(axes: Axes, metric: Metric, low: float) -> None:
 def _write_titles(axes: Axes, study: Study, metric: Metric) -> None:
     a, b = sides(study)
     wide = int(axes.get_window_extent().width / axes.figure.get_dpi() * 14 + 10)
-    under = "\n".join(textwrap.wrap(f"{a} × {b} · {seen(study)}", wide))
+    under = "\n".join(
+        textwrap.wrap(" · ".join(part for part in (f"{a} × {b}", seen(study), brief(study, metric)) if part), wide)
+    )
     axes.annotate(under, (0, 1), (0, 8), "axes fraction", "offset points", va="bottom", color=QUIET, fontsize=8.5)
     lines = under.count("\n") + 1
     axes.annotate(

@@ -14,20 +14,25 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 from matplotlib.colors import to_hex
 
-from repalign.report.chart import curve_chart, ratio_chart
+from repalign.report.ceilings import ceiling_rows, said_of_ceilings
+from repalign.report.certainty import certainty_notes, how_sure, level
 from repalign.report.colours import DASHES, LINES, LINES_ON_DARK, STRIKE, gradient, score_rgba, tail_end
+from repalign.report.depth_charts import curve_chart, ratio_chart, share_chart
 from repalign.report.maps import make_map
 from repalign.report.page_parts import facts, layer_rows, made_from, picture_strip, score_tables, summary_rows
+from repalign.report.saved import Side, Study
 from repalign.report.scores import matched_layers
-from repalign.report.sentences import answer, caveats, described, precision, question, sides
-from repalign.report.study_folder import Study
+from repalign.report.sentences import answer, caveats, described, question, sides
+from repalign.report.stability import growths, said_of_growths, said_of_halves, said_of_pools
+from repalign.report.stability_charts import growth_charts, half_dots, pool_dots
+from repalign.report.tested import result_tables
 from repalign.report.wording import number
 
 STROKE = 2
 """Pixels of a curve's line, as in `report.css`; dashes are counted in line widths."""
 
-DIGITS = 4
-"""Decimals of the scores a card can show; it shows three."""
+DIGITS, SCORE_PARTS, P_PARTS = 4, 10_000, 1_000
+"""Decimals of depths, and parts of a score and of a p that a card can show; `report.js` divides by the same."""
 
 
 def page(study: Study) -> str:
@@ -56,13 +61,17 @@ def _words(study: Study) -> dict[str, Any]:
     return {
         "question": question(study),
         "answer": answer(study),
-        "precision": precision(study),
+        "how_sure": how_sure(study),
+        "notes": certainty_notes(study),
+        "columns": {c: study.has(c) for c in ("null_mean", "independent", "p_adjusted")},
         "caveats": caveats(study),
         "sides": sides(study),
         "facts": facts(study),
         "summary": summary_rows(study),
         "layer_rows": layer_rows(study),
         "tables": score_tables(study),
+        "ceilings": {"said": said_of_ceilings(study), "rows": ceiling_rows(study)},
+        "results": {"tables": result_tables(study), "alpha": f"{1 - level(study):.2g}"},
         "made": made_from(study),
     }
 
@@ -73,9 +82,19 @@ def _drawings(study: Study) -> dict[str, Any]:
     return {
         "maps": [make_map(study, k) for k in range(len(study.metrics))],
         "scale": _scale(study),
-        "charts": {"curve": curve_chart(study), "ratio": ratio_chart(study)},
+        "charts": {"curve": curve_chart(study), "layers": [ratio_chart(study), share_chart(study)]},
+        "stability": _stability(study),
         "lines": list(zip(LINES, LINES_ON_DARK, dashes, strict=True)),
         "strip": picture_strip(study),
+    }
+
+
+def _stability(study: Study) -> dict[str, Any]:
+    """Collect what `curves.csv` gives: charts, the numbers behind them, and what to read from each."""
+    return {
+        "growth": {"charts": growth_charts(study), "rows": growths(study), "said": said_of_growths(study)},
+        "halves": {"dots": half_dots(study), "said": said_of_halves(study)},
+        "pools": {"dots": pool_dots(study), "said": said_of_pools(study)},
     }
 
 
@@ -102,31 +121,39 @@ def _scale(study: Study) -> dict[str, Any]:
 
 
 def _cell_data(study: Study) -> Mapping[str, object]:
-    """Collect what a card shows: every measure's numbers row by row, and only the columns the study fills."""
-    columns = [c for c in ("ci_low", "ci_high", "p", "q") if study.has(c)]
+    """Collect what a card shows: every measure's numbers row by row, and only the columns the study fills.
+
+    Numbers are whole: scores in units of 10⁻⁴, p- and q-values of 10⁻³, 0 for anything below.
+    """
+    scores = [c for c in ("value", "ci_low", "ci_high", "null_mean", "independent") if study.has(c) or c == "value"]
+    chances = [c for c in ("p", "p_adjusted", "q") if study.has(c)]
     return {
-        "a": {
-            "name": described(study.a),
-            "layers": study.a.layers,
-            "depths": [round(float(z), DIGITS) for z in study.a.depths],
-        },
-        "b": {
-            "name": described(study.b),
-            "layers": study.b.layers,
-            "depths": [round(float(z), DIGITS) for z in study.b.depths],
-        },
+        **{side.key: _side_data(side) for side in (study.a, study.b)},
         "matched": [int(j) for j in matched_layers(study.a, study.b)],
         "metrics": [
             {
                 "label": metric.label,
                 "higher": metric.higher_is_similar,
-                "value": _listed(study.matrix(metric)),
-                **{c: _listed(study.matrix(metric, c)) for c in columns},
+                **{c: _whole(SCORE_PARTS * study.matrix(metric, c)) for c in scores},
+                **{c: _whole(_told(study.matrix(metric, c))) for c in chances},
             }
             for metric in study.metrics
         ],
     }
 
 
-def _listed(values: np.ndarray) -> list[float | None]:
-    return [round(v, DIGITS) if math.isfinite(v) else None for v in values.ravel().tolist()]
+def _side_data(side: Side) -> Mapping[str, object]:
+    return {
+        "name": described(side),
+        "layers": side.layers,
+        "depths": [round(float(z), DIGITS) for z in side.depths],
+    }
+
+
+def _told(p: np.ndarray) -> np.ndarray:
+    """Count thousandths of p, none where the page says "<0.001"."""
+    return np.where(p < 1 / P_PARTS, 0.0, P_PARTS * p)
+
+
+def _whole(values: np.ndarray) -> list[int | None]:
+    return [round(v) if math.isfinite(v) else None for v in values.ravel().tolist()]

@@ -9,10 +9,12 @@ from jaxtyping import Bool, Float
 from matplotlib.colors import to_rgba
 from PIL import Image
 
+from repalign.report.certainty import brief
+from repalign.report.chart import Tick
 from repalign.report.colours import CLEAR, STRIKE, hatched, is_light, score_rgba
+from repalign.report.saved import Metric, Study
 from repalign.report.scores import at_chance, best_matches, top_pairs
 from repalign.report.sentences import sides
-from repalign.report.study_folder import Metric, Study
 from repalign.report.wording import number, shorten, ticks
 
 PICTURE, CELL = 1200, (3, 160)
@@ -29,18 +31,10 @@ FRAMED = 36
 
 
 @dataclass(frozen=True)
-class Name:
-    """A layer's short name at a place in per cent of the axis."""
-
-    at: float
-    text: str
-
-
-@dataclass(frozen=True)
 class Names:
     """The names on one axis and the letters of the longest."""
 
-    names: tuple[Name, ...]
+    names: tuple[Tick, ...]
     longest: int
 
 
@@ -56,7 +50,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Map:
-    """One heatmap: `wide` and `narrow` are names for two widths of page, rows first."""
+    """One heatmap: `wide` and `narrow` are names for two widths of page, rows first.
+
+    `rests_on` says in a few words where intervals and p-values come from.
+    """
 
     metric: Metric
     index: int
@@ -73,6 +70,7 @@ class Map:
     numbers: tuple[Cell, ...]
     has_muted: bool
     has_undefined: bool
+    rests_on: str
 
 
 def make_map(study: Study, index: int) -> Map:
@@ -98,6 +96,7 @@ def make_map(study: Study, index: int) -> Map:
         numbers=_numbers(scores, muted) if small else (),
         has_muted=bool(muted.any()),
         has_undefined=bool(np.isnan(scores).any()),
+        rests_on=brief(study, metric),
     )
 
 
@@ -136,7 +135,7 @@ def _names(layers: tuple[str, ...], most: int, letters: int, up: bool = False) -
     kept = ticks(n, most)
     places = [100 * (n - k - 0.5 if up else k + 0.5) / n for k in kept]
     texts = [shorten(layers[k], letters) for k in kept]
-    return Names(tuple(Name(round(z, 3), t) for z, t in zip(places, texts, strict=True)), max(map(len, texts)))
+    return Names(tuple(Tick(round(z, 3), t) for z, t in zip(places, texts, strict=True)), max(map(len, texts)))
 
 
 def _cell(i: int, j: int, rows: int, columns: int, text: str = "", ink: str = "") -> Cell:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from repalign.errors import InputError
-from repalign.report.chart import ONE_DIRECTION
-from repalign.report.scores import diagonal, top_pairs
-from repalign.report.sentences import described
-from repalign.report.study_folder import Side, Study
-from repalign.report.wording import big, counted, interval, number, ticks
+from repalign.report.certainty import certainty_rows
+from repalign.report.depth_charts import ONE_DIRECTION
+from repalign.report.saved import Side, Study
+from repalign.report.scores import Pair, diagonal, top_pairs
+from repalign.report.sentences import ONE_CHANNEL, described
+from repalign.report.wording import big, counted, interval, number, per_cent, probability, ticks
 
 TABLED = 2_500
 """Up to so many layer pairs a page carries every score as a table."""
@@ -65,6 +66,8 @@ class LayerRow:
     parameters: str
     ratio: str
     dominated: bool
+    share: str
+    loud: bool
 
 
 def facts(study: Study) -> list[Fact]:
@@ -89,12 +92,7 @@ def summary_rows(study: Study) -> list[dict[str, str]]:
     rows = []
     for metric in study.metrics:
         best, along = top_pairs(study, metric, 1), diagonal(study, metric)
-        score, where = "undefined", ""
-        if best:
-            where = f"{best[0].layer_a} × {best[0].layer_b}"
-            bounds = f" {interval(best[0].ci_low, best[0].ci_high)}" if best[0].has_interval else ""
-            score = number(best[0].value) + bounds
-        row = {"label": metric.label, "score": score, "where": where, "chance": metric.chance}
+        row = {"label": metric.label, "chance": metric.chance, **_best(best[0] if best else None)}
         row["direction"] = "" if metric.higher_is_similar else "lower is more alike"
         row["mean"] = "undefined" if along is None else number(along.mean)
         row["peak"] = "undefined" if along is None else number(along.peak.value)
@@ -102,6 +100,21 @@ def summary_rows(study: Study) -> list[dict[str, str]]:
         row["lowest"] = "" if along is None else number(along.lowest.value)
         rows.append(row)
     return rows
+
+
+def _best(pair: Pair | None) -> dict[str, str]:
+    """Write the best pair: where, its score with interval, what chance gives there, and the adjusted p."""
+    if pair is None:
+        return {"where": "", "score": "undefined", "interval": "", "null": "", "independent": "", "p": ""}
+    null, independent = ("" if math.isnan(v) else number(v) for v in (pair.null_mean, pair.independent))
+    return {
+        "where": f"{pair.layer_a} × {pair.layer_b}",
+        "score": number(pair.value),
+        "interval": interval(pair.ci_low, pair.ci_high) if pair.has_interval else "",
+        "null": null,
+        "independent": independent,
+        "p": probability(pair.p),
+    }
 
 
 def layer_rows(study: Study) -> list[tuple[str, list[LayerRow]]]:
@@ -119,6 +132,8 @@ def _layers_of(side: Side) -> list[LayerRow]:
             parameters="" if math.isnan(layer.parameters) else f"{int(layer.parameters):,}",
             ratio="" if math.isnan(layer.participation_ratio) else number(layer.participation_ratio, 1),
             dominated=layer.participation_ratio < ONE_DIRECTION,
+            share=per_cent(layer.largest_share),
+            loud=layer.largest_share > ONE_CHANNEL,
         )
         for layer in side.saved
     ]
@@ -190,6 +205,7 @@ def made_from(study: Study) -> dict[str, Any]:
         "command": str(meta["command"]),
         "config": [(str(k), _plain(v)) for k, v in config.items() if v is not None],
         "versions": [(str(k), _plain(v)) for k, v in meta["versions"].items()],
+        "sure": certainty_rows(study),
         "prints": _fingerprints(study),
         "timings": [(str(k).replace("_", " "), f"{float(v):.1f} s") for k, v in (meta.get("timings") or {}).items()],
         "cited": _cited(study),

@@ -5,18 +5,30 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from repalign.report.study_folder import Metric, Side, Study
+from repalign.align import matched
+from repalign.report.saved import Metric, Side, Study
+
+TOGETHER = 0.05
+"""Means under the null that differ by no more are drawn as one band."""
+
+COLUMNS = ("value", "ci_low", "ci_high", "null_mean", "p_adjusted", "independent")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two layers and the score between them; the interval is NaN where the study has none."""
+    """Two layers and the score between them; what the study does not know of it is NaN.
+
+    `p` is adjusted for all pairs of layers; `independent` is what features that share nothing score.
+    """
 
     layer_a: str
     layer_b: str
     value: float
     ci_low: float = float("nan")
     ci_high: float = float("nan")
+    null_mean: float = float("nan")
+    p: float = float("nan")
+    independent: float = float("nan")
 
     @property
     def has_interval(self) -> bool:
@@ -39,10 +51,7 @@ def matched_layers(a: Side, b: Side) -> Int[np.ndarray, " la"]:
 
     Two sides with the same layers match one to one: the diagonal.
     """
-    if a.layers == b.layers:
-        return np.arange(len(a.layers))
-    distance = np.abs(a.depths[:, None] - b.depths[None, :])
-    return distance.argmin(axis=1)
+    return matched(a.depths, b.depths, same=a.layers == b.layers)
 
 
 def matched_curve(study: Study, metric: Metric, column: str = "value") -> Float[np.ndarray, " la"]:
@@ -97,12 +106,33 @@ def diagonal(study: Study, metric: Metric) -> Diagonal | None:
 
 
 def at_chance(study: Study, metric: Metric) -> Bool[np.ndarray, "la lb"]:
-    """Mark the cells whose interval includes the null's mean; none without intervals."""
+    """Mark the cells whose interval includes what chance gives; none without intervals."""
     low, high = study.matrix(metric, "ci_low"), study.matrix(metric, "ci_high")
+    chance = chance_level(study, metric)
+    return (low <= chance) & (chance <= high)
+
+
+def chance_level(study: Study, metric: Metric) -> Float[np.ndarray, "la lb"]:
+    """Give what each cell scores by chance: the null's mean, else what independent features score, else NaN."""
     null = study.matrix(metric, "null_mean")
-    return (low <= null) & (null <= high)
+    return np.where(np.isnan(null), study.matrix(metric, "independent"), null)
+
+
+def null_bands(study: Study) -> list[Float[np.ndarray, "2 la"]]:
+    """Give the lowest and highest mean under the null along the depth, one band for the measures that agree on it.
+
+    Biased measures have a null far above 0; one band over all of them would cover the chart and say nothing.
+    """
+    curves = [matched_curve(study, metric, "null_mean") for metric in study.metrics]
+    curves = sorted((c for c in curves if np.isfinite(c).any()), key=lambda c: float(np.nanmean(c)))
+    clusters: list[list[np.ndarray]] = []
+    for curve in curves:
+        if clusters and np.nanmean(curve) - np.nanmean(clusters[-1][-1]) <= TOGETHER:
+            clusters[-1].append(curve)
+        else:
+            clusters.append([curve])
+    return [np.stack([np.fmin.reduce(c), np.fmax.reduce(c)]) for c in clusters]
 
 
 def _pair(study: Study, metric: Metric, i: int, j: int) -> Pair:
-    value, low, high = (float(study.matrix(metric, c)[i, j]) for c in ("value", "ci_low", "ci_high"))
-    return Pair(study.a.layers[i], study.b.layers[j], value, low, high)
+    return Pair(study.a.layers[i], study.b.layers[j], *(float(study.matrix(metric, c)[i, j]) for c in COLUMNS))

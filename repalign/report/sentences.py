@@ -1,12 +1,19 @@
 """The question of a study and its answer, each one sentence, and what must be said beside every number."""
 
+import math
+
 import numpy as np
 
+from repalign.report.saved import Metric, Side, Study
 from repalign.report.scores import Pair, diagonal, least_pair, top_pairs
-from repalign.report.study_folder import Metric, Side, Study
-from repalign.report.wording import counted, interval, number
+from repalign.report.wording import counted, interval, listed, number, per_cent, probability
 
 SHOWN_SKIPPED = 5
+
+SHOWN_LOUD = 4
+
+ONE_CHANNEL = 0.5
+"""A channel with more than this part of a layer's variance outweighs all others together."""
 
 UNTRAINED = "untrained, its scores show what the architecture alone gives"
 
@@ -63,25 +70,19 @@ def answer(study: Study) -> str:
         if not best or worst is None:
             return _nothing(metric)
         return (
-            f"Two different layers are most alike at {_layers(best[0])}, where {label} gives {_score(best[0])}, "
-            f"and least at {_layers(worst)}, {_score(worst)}{chance}."
+            f"Two different layers are most alike at {_layers(best[0])}, where {label} gives "
+            f"{_score(best[0])}{_against(best[0])}, and least at {_layers(worst)}, {_score(worst)}{chance}."
         )
     best, along = top_pairs(study, metric, 1), diagonal(study, metric)
     if not best or along is None:
         return _nothing(metric)
     if len(study.a.layers) == len(study.b.layers) == 1:
-        return f"At {_place(study, best[0])} {label} gives {_score(best[0])}{chance}."
+        return f"At {_place(study, best[0])} {label} gives {_score(best[0])}{_against(best[0])}{chance}."
     return (
-        f"They are most alike at {_place(study, best[0])}, where {label} gives {_score(best[0])}; matched by "
-        f"depth they part most at {_layers(along.lowest)}, {_score(along.lowest)}{chance}."
+        f"They are most alike at {_place(study, best[0])}, where {label} gives "
+        f"{_score(best[0])}{_against(best[0])}; matched by depth they part most at {_layers(along.lowest)}, "
+        f"{_score(along.lowest)}{_against(along.lowest, short=True)}{chance}."
     )
-
-
-def precision(study: Study) -> str:
-    """Say in one line how sure the numbers are."""
-    if study.has("ci_low") and study.has("ci_high"):
-        return "Scores stand with their intervals in brackets."
-    return "This study holds point estimates without intervals."
 
 
 def caveats(study: Study) -> list[str]:
@@ -97,7 +98,21 @@ def caveats(study: Study) -> list[str]:
             said.extend(f"{stimuli['name']}: {note}" for note in stimuli.get("notes") or ())
             said.extend(_skipped(stimuli["name"], stimuli.get("skipped") or []))
     said.extend(str(warning) for warning in study.meta.get("warnings") or ())
+    said.extend(text for side in (study.a, study.b) if (text := _one_channel(study, side)))
     return list(dict.fromkeys(said))
+
+
+def _one_channel(study: Study, side: Side) -> str:
+    """Name the layers whose variance is mostly that of one channel; nothing without any."""
+    loud = [layer for layer in side.saved if layer.largest_share > ONE_CHANNEL]
+    if not loud:
+        return ""
+    shown = [f"{per_cent(layer.largest_share)} of the variance of {layer.name}" for layer in loud[:SHOWN_LOUD]]
+    if len(loud) > SHOWN_LOUD:
+        shown.append(f"more than half of it in {counted(len(loud) - SHOWN_LOUD, 'more layer')}")
+    linear = any(metric.name == "cka_linear" for metric in study.metrics)
+    hears = "linear CKA hears" if linear else "distances and inner products hear"
+    return f"{side.name}: one channel carries {listed(shown)}, and {hears} mostly that one"
 
 
 def _skipped(name: str, skipped: list[list[str]]) -> list[str]:
@@ -122,11 +137,26 @@ def _score(pair: Pair) -> str:
     return f"{number(pair.value)} {interval(pair.ci_low, pair.ci_high)}" if pair.has_interval else number(pair.value)
 
 
+def _against(pair: Pair, short: bool = False) -> str:
+    """Set a score against chance, and say how seldom chance gives as much."""
+    biased = math.isfinite(pair.independent)
+    chance = pair.independent if biased else pair.null_mean
+    if math.isnan(chance):
+        return ""
+    what = "" if short else " for independent features of the same n and d" if biased else " by chance"
+    sure = "" if math.isnan(pair.p) else f" (adjusted p {_equals(pair.p)})"
+    return f" against {number(chance)}{what}{sure}"
+
+
+def _equals(p: float) -> str:
+    text = probability(p)
+    return f"< {text[1:]}" if text.startswith("<") else f"= {text}"
+
+
 def _chance(study: Study, metric: Metric) -> str:
-    null = study.matrix(metric, "null_mean")
-    if np.isfinite(null).any():
-        return f"; chance gives {number(float(np.nanmean(null)))} on average"
-    return f"; chance gives {metric.chance}" if metric.chance else ""
+    """Say what chance gives in the measure's own words, where the study has no number for it."""
+    known = any(np.isfinite(study.matrix(metric, column)).any() for column in ("null_mean", "independent"))
+    return "" if known or not metric.chance else f"; chance gives {metric.chance}"
 
 
 def _nothing(metric: Metric) -> str:

@@ -8,26 +8,28 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from repalign.report.certainty import certainty_notes, how_sure
+from repalign.report.saved import Metric, Study
 from repalign.report.scores import Pair, diagonal, top_pairs
-from repalign.report.sentences import answer, caveats, described, precision, question
-from repalign.report.study_folder import Metric, Study
-from repalign.report.wording import interval, number
+from repalign.report.sentences import answer, caveats, described, question
+from repalign.report.wording import interval, number, probability
 
 BEST = 3
 """How many best-matching layer pairs a measure shows."""
 
-NAME_WIDTH = 24
+NAME_WIDTH = 20
 """Characters after which a measure's name goes on in the next row."""
 
 
 def closing_table(study: Study) -> RenderableType:
-    """Sum up a study: best-matching layers, mean and peak along the depth, n, caveats and where the report lies."""
+    """Sum up a study: best-matching layers, mean and peak by depth, how sure, caveats and where the report lies."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("measure", no_wrap=True)
     table.add_column(Text(f"most alike: {described(study.a)} × {described(study.b)}"), overflow="fold")
     table.add_column("score", justify="right", no_wrap=True)
+    if study.has("p_adjusted"):
+        table.add_column("p adj.", justify="right", no_wrap=True)
     table.add_column("by depth", justify="right", no_wrap=True)
-    table.add_column("n", justify="right", no_wrap=True)
     for metric in study.metrics:
         _add_metric(table, study, metric)
     said = [Text(f"! {caveat}", style="yellow") for caveat in caveats(study)]
@@ -37,14 +39,17 @@ def closing_table(study: Study) -> RenderableType:
         Text(""),
         table,
         Text(""),
-        Text(precision(study), style="dim"),
+        *(Text(line, style="dim") for line in [*how_sure(study), *certainty_notes(study)]),
         *said,
         Text(f"report: {study.path / 'report.html'}", overflow="fold", no_wrap=False),
     )
 
 
 def _add_metric(table: Table, study: Study, metric: Metric) -> None:
-    """Add a few rows: the measure's name, its best pairs, and on the right mean, peak and the peak's depth."""
+    """Add a few rows: the measure's name, its best pairs, and on the right mean, peak and the peak's depth.
+
+    The adjusted p has a column where the study has one.
+    """
     best, along = top_pairs(study, metric, BEST), diagonal(study, metric)
     name = textwrap.wrap(metric.label, NAME_WIDTH) or [metric.id]
     pairs = [f"{pair.layer_a} × {pair.layer_b}" for pair in best] or ["undefined"]
@@ -52,7 +57,8 @@ def _add_metric(table: Table, study: Study, metric: Metric) -> None:
     depth = []
     if along is not None:
         depth = [f"mean {number(along.mean)}", f"peak {number(along.peak.value)}", f"at {number(along.peak_depth)}"]
-    for cells in zip_longest(name, pairs, scores, depth, [f"{study.n:,}"], fillvalue=""):
+    sure = [[probability(pair.p) for pair in best]] if study.has("p_adjusted") else []
+    for cells in zip_longest(name, pairs, scores, *sure, depth, fillvalue=""):
         table.add_row(*(Text(cell) for cell in cells))
     table.add_section()
 

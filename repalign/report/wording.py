@@ -19,6 +19,28 @@ def interval(low: float, high: float, digits: int = 2) -> str:
     return f"[{number(low, digits)}, {number(high, digits)}]"
 
 
+def probability(p: float) -> str:
+    """Write a p- or q-value: three decimals, "<0.001" below, nothing where there is none."""
+    if math.isnan(p):
+        return ""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """Write a number of any size with so many digits; "undefined" when it is NaN."""
+    return "undefined" if math.isnan(value) else f"{value:.{digits}g}".replace("-", "−")
+
+
+def per_cent(share: float) -> str:
+    """Write a share, 0..1, as "83 %"; nothing where it is unknown."""
+    return "" if math.isnan(share) else f"{100 * share:.0f} %"
+
+
+def listed(words: list[str], last: str = "and") -> str:
+    """Join words as a sentence does: "a, b and c"."""
+    return f" {last} ".join(part for part in (", ".join(words[:-1]), words[-1] if words else "") if part)
+
+
 def counted(n: int, one: str, many: str | None = None) -> str:
     """Write a count with its noun: "1,024 pictures", "1 group"."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"

@@ -22,7 +22,12 @@
     return (Number(text) === 0 ? text.replace("-", "") : text).replace("-", "\u2212");
   }
 
-  const probability = (p) => (p === null || p === undefined ? "" : p < 0.001 ? "<0.001" : p.toFixed(3));
+  const known = (value) => value !== null && value !== undefined;
+  const SCORE = 1e4; // parts of a score and of a p, as html.py writes them
+  const P = 1e3;
+
+  const score = (value, digits) => (known(value) ? written(value / SCORE, digits) : "");
+  const probability = (p) => (known(p) ? (p < 1 ? "<0.001" : (p / P).toFixed(3)) : "");
 
   function bestOf(map, i) {
     const marks = map.dataset.best.split(" ");
@@ -35,26 +40,38 @@
     return line;
   }
 
+  function shownColumns(first) {
+    const all = [
+      ["score", "value", (m, k) => (known(m.value[k]) ? score(m.value[k], 3) : "undefined")],
+      ["interval", "ci_low", (m, k) => (known(m.ci_low[k]) && known(m.ci_high[k]) ? `[${score(m.ci_low[k], 2)}, ${score(m.ci_high[k], 2)}]` : "")],
+      ["chance", "null_mean", (m, k) => score(m.null_mean[k], 2)],
+      ["independent", "independent", (m, k) => score(m.independent[k], 2)],
+      ["p", "p", (m, k) => probability(m.p[k])],
+      ["p adj.", "p_adjusted", (m, k) => probability(m.p_adjusted[k])],
+      ["q", "q", (m, k) => probability(m.q[k])],
+    ];
+    return all.filter(([, key]) => key in first);
+  }
+
   function table(k, here) {
-    const first = cells.metrics[0];
-    const intervals = "ci_low" in first && "ci_high" in first;
-    const heads = ["measure", "score", ...(intervals ? ["interval"] : []), ...("p" in first ? ["p"] : []), ...("q" in first ? ["q"] : [])];
-    const whole = make("table");
+    const shown = shownColumns(cells.metrics[0]);
+    const stacked = shown.length > 3; // then a measure's name has a row of its own
+    const whole = make("table", stacked ? "stacked" : "");
     const head = whole.createTHead().insertRow();
-    heads.forEach((text, c) => head.append(make("th", c ? "num" : "", text)));
+    if (!stacked) head.append(make("th", "", "measure"));
+    shown.forEach(([text]) => head.append(make("th", "num", text)));
     const body = whole.createTBody();
     cells.metrics.forEach((metric, m) => {
-      const row = body.insertRow();
-      if (m === here) row.className = "here";
-      row.append(make("th", "", metric.label));
-      const value = metric.value[k];
-      row.append(make("td", "num", value === null ? "undefined" : written(value, 3)));
-      if (intervals) {
-        const known = metric.ci_low[k] !== null && metric.ci_high[k] !== null;
-        row.append(make("td", "num", known ? `[${written(metric.ci_low[k], 2)}, ${written(metric.ci_high[k], 2)}]` : ""));
+      let row = body.insertRow();
+      const name = make("th", "", metric.label);
+      row.className = m === here ? "here" : "";
+      row.append(name);
+      if (stacked) {
+        name.colSpan = shown.length;
+        row = body.insertRow();
+        row.className = "numbers-row";
       }
-      if ("p" in first) row.append(make("td", "num", probability(metric.p[k])));
-      if ("q" in first) row.append(make("td", "num", probability(metric.q[k])));
+      shown.forEach(([, , write]) => row.append(make("td", "num", write(metric, k))));
     });
     return whole;
   }

@@ -1,0 +1,186 @@
+"""The jackknife of a whole matrix of scores: what every layer pair scores when stimuli or groups are left out.
+
+For a cosine metric no score is computed again. With `A`, `B` the embedded matrices of two layers, `G` the stimuli
+left out, `S` the m that stay, and the three sums
+
+    inner = Σ_{i,j ∈ S} A_ij B_ij = ⟨A, B⟩ − 2 Σ_{q ∈ G} Σ_i A_qi B_qi + Σ_{q,r ∈ G} A_qr B_qr
+    rows  = Σ_{i ∈ S} a_i b_i      with a_i = Σ_{q ∈ G} A_qi
+    total = Σ_{i,j ∈ S} A_ij
+
+the inner product of the embeddings of the subset is, by the way the metric centres,
+
+    u       inner − 2 rows / (m − 2) + total_A total_B / ((m − 1)(m − 2))
+    double  inner − 2 rows / m + total_A total_B / m²
+    mean    inner − total_A total_B / (pairs that stay, each counted twice)
+    none    inner
+
+because the full embedding differs from the geometry only by row, column and constant terms, which centring the subset
+takes out again; rows and columns of `u` and `double` sum to zero, so the row sums of the subset are −a_i. This is exact
+for linear CKA, distance correlation, Pearson and cosine RSA; Spearman's ranks and the RBF bandwidth stay those
+of all stimuli, an approximation. Other metrics index the geometry and embed again.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from scipy.stats import t as student
+from torch import Tensor
+
+from repalign.align import Prepared, embed, missing_pairs, scores
+from repalign.metrics.base import Centring, CosineMetric
+
+PANEL = 32  # rows of all layers that are multiplied at once
+Product = Callable[[Tensor, Tensor], Tensor]
+
+
+def deleted_scores(prepared: Prepared, deleted: Sequence[Int[Tensor, " k"]]) -> Float[np.ndarray, "g la lb"]:
+    """Score all layer pairs with each set of `deleted` stimuli left out in turn."""
+    metric = prepared.metric
+    if isinstance(metric, CosineMetric) and metric.centring is not None:
+        return _from_row_sums(prepared, deleted, metric.centring)
+    return np.stack([refit(prepared, _others(len(prepared.a), rows)) for rows in deleted])
+
+
+def refit(prepared: Prepared, index: Int[Tensor, " m"]) -> Float[np.ndarray, "la lb"]:
+    """Score all layer pairs on the stimuli at `index` alone: the geometries indexed and embedded again."""
+    left, right = prepared.geometries
+    first = embed(left.take(prepared.metric, index), prepared.metric)
+    second = first if right is left else embed(right.take(prepared.metric, index), prepared.metric)
+    return scores(first, second, prepared.metric)
+
+
+def standard_error(
+    full: Float[np.ndarray, "*k"], deleted: Float[np.ndarray, "g *k"], sizes: Sequence[int]
+) -> Float[np.ndarray, "*k"]:
+    """Compute the jackknife standard error from the scores without each of g parts of the given sizes.
+
+    With h_j = n / size_j: pseudo-values h_j θ − (h_j − 1) θ₋ⱼ, centred on their size-weighted mean, squared, over
+    h_j − 1, and averaged; for equal sizes the familiar (g − 1)/g Σ (θ₋ⱼ − θ̄)² (Busing, Meijer & van der Leeden 1999,
+    doi:10.1023/A:1008800423698).
+    """
+    shape = (-1,) + (1,) * full.ndim
+    h = sum(sizes) / np.asarray(sizes, dtype=np.float64).reshape(shape)
+    centre = len(deleted) * full - ((1 - 1 / h) * deleted).sum(0)
+    pseudo = h * full - (h - 1) * deleted
+    return np.sqrt(((pseudo - centre) ** 2 / (h - 1)).mean(0))
+
+
+def interval(
+    full: Float[np.ndarray, "*k"], se: Float[np.ndarray, "*k"], units: int, level: float,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+) -> tuple[Float[np.ndarray, "*k"], Float[np.ndarray, "*k"]]:  # fmt: skip
+    """Give the ends of `full ± t se`, t with `units` − 1 degrees of freedom, cut to the measure's bounds."""
+    half = student.ppf(0.5 + level / 2, units - 1) * se
+    return np.clip(full - half, *bounds), np.clip(full + half, *bounds)
+
+
+def _from_row_sums(
+    prepared: Prepared, deleted: Sequence[Int[Tensor, " k"]], centring: Centring
+) -> Float[np.ndarray, "g la lb"]:
+    left, right = prepared.embedded
+    result = np.full((len(deleted), left.count, right.count), np.nan)
+    if not left.rows or not right.rows:
+        return result
+    a, b = left.values, right.values
+    left_over = _Leftover(deleted, centring, missing_pairs(prepared.a, prepared.b), len(prepared.a))
+    cross = left_over.inner_products(a, b, _all_pairs)
+    own_a = left_over.inner_products(a, a, _each_own)
+    own_b = own_a if right is left else left_over.inner_products(b, b, _each_own)
+    lengths = own_a.clamp(min=0).sqrt()[:, :, None] * own_b.clamp(min=0).sqrt()[:, None, :]
+    values = torch.where(lengths > 0, cross / lengths, torch.nan)
+    result[np.ix_(range(len(deleted)), left.rows, right.rows)] = values.cpu().numpy()
+    return result
+
+
+@dataclass(frozen=True)
+class _Leftover:
+    """What stays of n stimuli when each of `deleted`, which together are all stimuli once, is left out in turn."""
+
+    deleted: Sequence[Int[Tensor, " k"]]
+    centring: Centring
+    missing: Bool[Tensor, "n n"] | None
+    n: int
+
+    def inner_products(self, a: Float[Tensor, "la n n"], b: Float[Tensor, "lb n n"], product: Product) -> Tensor:
+        """Compute `⟨A_S, B_S⟩` for every subset, `(g, la, lb)`, or `(g, l)` of each layer with itself."""
+        touched, among, rows = self._sums(a, b, product)
+        inner = touched.sum(0) - 2 * touched + among
+        total_a = self._totals(a)
+        totals = product(total_a[..., None], (total_a if b is a else self._totals(b))[..., None])
+        stay = self.n - torch.tensor([len(g) for g in self.deleted], dtype=a.dtype, device=a.device)
+        stay = stay.reshape(-1, *(1,) * (inner.ndim - 1))
+        match self.centring:
+            case "u":
+                return inner - 2 * rows / (stay - 2) + totals / ((stay - 1) * (stay - 2))
+            case "double":
+                return inner - 2 * rows / stay + totals / stay**2
+            case "mean":
+                pairs = self._totals(self._present(a)).reshape(stay.shape)
+                return inner - totals / pairs
+            case "none":
+                return inner
+
+    def _sums(self, a: Tensor, b: Tensor, product: Product) -> tuple[Tensor, Tensor, Tensor]:
+        """Sum A_qi B_qi over the rows left out, over pairs within them, and a_i b_i over the stimuli that stay."""
+        if self._singles:
+            return self._single_sums(a, b, product)
+        touched, among, rows = [], [], []
+        for g in self.deleted:
+            rows_a, rows_b = a[:, g], b[:, g]
+            touched.append(product(rows_a.flatten(1), rows_b.flatten(1)))
+            among.append(product(rows_a[:, :, g].flatten(1), rows_b[:, :, g].flatten(1)))
+            sums_a, sums_b = rows_a.sum(1), rows_b.sum(1)
+            sums_a[:, g] = 0.0
+            rows.append(product(sums_a, sums_b))
+        return torch.stack(touched), torch.stack(among), torch.stack(rows)
+
+    def _single_sums(self, a: Tensor, b: Tensor, product: Product) -> tuple[Tensor, Tensor, Tensor]:
+        """Do the same for one stimulus at a time: row sums of the elementwise products, in panels of rows."""
+        panels = (slice(k, k + PANEL) for k in range(0, self.n, PANEL))
+        touched = torch.cat([product(a[:, q].transpose(0, 1), b[:, q].transpose(0, 1)) for q in panels])
+        among = product(*(x.diagonal(dim1=1, dim2=2).T[..., None] for x in (a, b)))
+        order = torch.cat(list(self.deleted))
+        return touched[order], among[order], (touched - among)[order]
+
+    def _totals(self, a: Float[Tensor, "l n n"]) -> Float[Tensor, "g l"]:
+        """Sum A over each subset: everything, less the rows and columns left out, plus where those cross.
+
+        The rows of `u` and `double` sum to zero, which leaves the crossing.
+        """
+        if self._singles:
+            crossing = a.diagonal(dim1=1, dim2=2)[:, torch.cat(list(self.deleted))].T
+        else:
+            crossing = torch.stack([a[:, g][:, :, g].sum((1, 2)) for g in self.deleted])
+        if self.centring in ("u", "double"):
+            return crossing
+        sums = a.sum(2)
+        rows = torch.stack([sums[:, g].sum(1) for g in self.deleted])
+        return sums.sum(1) - 2 * rows + crossing
+
+    @property
+    def _singles(self) -> bool:
+        return all(len(g) == 1 for g in self.deleted)
+
+    def _present(self, a: Tensor) -> Float[Tensor, "1 n n"]:
+        """Give 1 for every pair of different stimuli that is not missing."""
+        present = 1 - torch.eye(self.n, dtype=a.dtype, device=a.device)
+        return (present if self.missing is None else present.masked_fill(self.missing, 0.0))[None]
+
+
+def _all_pairs(a: Float[Tensor, "*g la k"], b: Float[Tensor, "*g lb k"]) -> Float[Tensor, "*g la lb"]:
+    return a @ b.mT
+
+
+def _each_own(a: Float[Tensor, "*g l k"], b: Float[Tensor, "*g l k"]) -> Float[Tensor, "*g l"]:
+    """Multiply each layer with itself: `a` and `b` are the same here."""
+    return torch.linalg.vector_norm(a, dim=-1).square()
+
+
+def _others(n: int, rows: Int[Tensor, " k"]) -> Int[Tensor, " m"]:
+    """List the stimuli that stay."""
+    stay = torch.ones(n, dtype=torch.bool)
+    stay[rows] = False
+    return stay.nonzero().flatten()

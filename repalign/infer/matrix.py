@@ -1,0 +1,179 @@
+"""Inference for a whole matrix of scores: an interval and a test for every layer pair, and what chance would give."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from repalign.align import Prepared, align
+from repalign.errors import InputError
+from repalign.infer.jackknife import deleted_scores, interval, refit, standard_error
+from repalign.infer.permute import observed_scores, permuted_scores
+from repalign.infer.pvalues import benjamini_hochberg, max_t, p_values
+from repalign.infer.resample import NoTestError, arrangements_of, deletions, half_samples, members
+from repalign.metrics.base import CosineMetric, Metric
+from repalign.types import Activations, Alignment, Inference
+
+INTERVALS = ("jackknife", "half", "none")
+FEWEST_UNITS = 5  # stimuli or groups; with fewer, t has so few degrees of freedom that an interval says nothing
+REFITS = 50  # blocks left out in turn where every deletion is computed afresh
+HALVES = 200  # halves of the stimuli
+DRAWS = 5  # of independent features
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How sure is each score: which interval at which level, and how many arrangements for the tests.
+
+    `interval`: "jackknife" (leave out one stimulus, or one group, at a time), "half" (halves of the stimuli or groups
+    without replacement) or "none". `n_permutations` = 0: no test. `permutations`, an explicit `(m, n)` array of
+    arrangements, takes their place.
+    """
+
+    interval: str = "jackknife"
+    level: float = 0.95
+    n_permutations: int = 999
+    seed: int = 0
+    permutations: object = None
+
+    def __post_init__(self) -> None:
+        if "bootstrap" in self.interval:
+            raise InputError(
+                "a bootstrap with replacement shows some stimuli twice, two copies of one stimulus look alike, and the "
+                "score rises (debiased CKA of independent data from -0.01 to 0.72); use jackknife or half"
+            )
+        if self.interval not in INTERVALS:
+            raise InputError(f"interval must be one of {', '.join(INTERVALS)}, not {self.interval!r}")
+        if not 0 < self.level < 1:
+            raise InputError(f"level must lie between 0 and 1, not {self.level}")
+        if self.n_permutations < 0:
+            raise InputError(f"permutations must not be negative, not {self.n_permutations}")
+
+
+def infer(prepared: Prepared, plan: Plan | None = None, alignment: Alignment | None = None) -> Inference:
+    """Give every layer pair's standard error, interval, permutation p, adjusted p and q, all from whole groups.
+
+    The interval is about the score that other stimuli (groups) of the same kind and number would give. The test's
+    hypothesis: which stimulus of B stands with which of A does not matter. Groups are those of the activations; with
+    fewer than five no interval is given, with fewer than four no p, and `notes` say so.
+
+    Raises InputError for permutations that are none.
+    """
+    plan = plan or Plan()
+    alignment = alignment or prepared.alignment()
+    groups = prepared.a.groups or prepared.b.groups
+    nothing = np.full(alignment.scores.shape, np.nan)
+    found = Inference(
+        alignment, nothing, nothing, nothing, nothing, nothing, nothing, nothing,
+        independent_scores(prepared, plan.seed), plan.interval, 0, len(set(groups)) if groups else None, plan.seed,
+    )  # fmt: skip
+    return _with_test(_with_interval(found, prepared, groups, plan), prepared, groups, plan)
+
+
+def independent_scores(prepared: Prepared, seed: int) -> Float[np.ndarray, "la lb"]:
+    """Score independent Gaussian features of the same n and d, for a measure whose chance is not 0; else NaN.
+
+    More features than stimuli are drawn as the triangular factor of their Gram (Bartlett's decomposition of a Wishart
+    matrix), which has the same distribution for every measure that rotations leave alone.
+    """
+    metric, sides = prepared.metric, (prepared.a, prepared.b)
+    if metric.unbiased or any(s.geometry != "features" for s in sides):
+        return np.full((len(prepared.a.layers), len(prepared.b.layers)), np.nan)
+    rng, n = np.random.default_rng(seed), len(prepared.a)
+    widths = [[x.shape[1] for x in side.layers.values()] for side in sides]
+    kinds = [list(dict.fromkeys(those)) for those in widths]
+    draws = [align(_gaussian(rng, n, kinds[0]), _gaussian(rng, n, kinds[1]), metric).scores for _ in range(DRAWS)]
+    rows, columns = ([kind.index(d) for d in those] for kind, those in zip(kinds, widths, strict=True))
+    return np.mean(draws, axis=0)[np.ix_(rows, columns)]
+
+
+def _gaussian(rng: np.random.Generator, n: int, widths: Sequence[int]) -> Activations:
+    layers = {str(d): torch.tensor(_gaussian_features(rng, n, d)) for d in widths}
+    return Activations("independent", "", tuple(map(str, range(n))), layers, dict.fromkeys(layers, 0.0))
+
+
+def _gaussian_features(rng: np.random.Generator, n: int, d: int) -> Float[np.ndarray, "n k"]:
+    if d <= n:
+        return rng.normal(size=(n, d))
+    factor = np.tril(rng.normal(size=(n, n)), -1)
+    np.fill_diagonal(factor, np.sqrt(rng.chisquare(d - np.arange(n))))
+    return factor
+
+
+def _with_interval(found: Inference, prepared: Prepared, groups: Sequence[str] | None, plan: Plan) -> Inference:
+    if plan.interval == "none":
+        return found
+    n, what = len(prepared.a), "groups" if groups else "stimuli"
+    units = len(members(n, groups))
+    room = len(max(members(n, groups), key=len))
+    if units < FEWEST_UNITS or n - room < prepared.metric.fewest:
+        note = f"{units} {what} are too few for an interval; at least {FEWEST_UNITS} are needed"
+        return replace(found, interval="none", notes=(*found.notes, note))
+    full = found.alignment.scores
+    se, used, notes = (_jackknife if plan.interval == "jackknife" else _halves)(prepared, full, groups, plan)
+    low, high = interval(full, se, used, plan.level, prepared.metric.bounds)
+    return replace(found, se=se, ci_low=low, ci_high=high, notes=(*found.notes, *notes))
+
+
+def _jackknife(
+    prepared: Prepared, full: np.ndarray, groups: Sequence[str] | None, plan: Plan
+) -> tuple[np.ndarray, int, list[str]]:
+    """Give standard error, degrees of freedom + 1, and what is to be said of it."""
+    metric = prepared.metric
+    left_out = deletions_for(metric, len(prepared.a), groups, plan.seed)
+    se = standard_error(full, deleted_scores(prepared, left_out), [len(rows) for rows in left_out])
+    return se, len(left_out), approximations(metric)
+
+
+def deletions_for(metric: Metric, n: int, groups: Sequence[str] | None, seed: int) -> list[Int[Tensor, " k"]]:
+    """List what the jackknife leaves out at a time: every stimulus, or every group.
+
+    Where each deletion is computed afresh and there are more than fifty, fifty random blocks of them.
+    """
+    closed = isinstance(metric, CosineMetric) and metric.centring is not None
+    return deletions(n, groups, n if closed else REFITS, seed)
+
+
+def _halves(
+    prepared: Prepared, full: np.ndarray, groups: Sequence[str] | None, plan: Plan
+) -> tuple[np.ndarray, int, list[str]]:
+    """Spread of the scores of m of n stimuli, drawn without replacement, times √(m / (n − m))."""
+    n = len(prepared.a)
+    drawn = half_samples(n, groups, HALVES, plan.seed)
+    if min(len(rows) for rows in drawn) < prepared.metric.fewest:
+        note = f"half of {n} stimuli are too few for {prepared.metric.name}; no interval"
+        return np.full(full.shape, np.nan), 2, [note]
+    values = np.stack([refit(prepared, rows) for rows in drawn])
+    m = np.mean([len(rows) for rows in drawn])
+    return values.std(0, ddof=1) * np.sqrt(m / (n - m)), len(members(n, groups)), []
+
+
+def approximations(metric: Metric) -> list[str]:
+    """Say what a metric's jackknife keeps fixed that a new computation would not."""
+    kept = {"cka_rbf": "the kernel's bandwidth", "rsa": "the ranks of the distances"}.get(metric.name)
+    ranked = metric.options.get("compare", "spearman") == "spearman"
+    return [f"the jackknife of {metric.label} keeps {kept} of all stimuli"] if kept and ranked else []
+
+
+def _with_test(found: Inference, prepared: Prepared, groups: Sequence[str] | None, plan: Plan) -> Inference:
+    n = len(prepared.a)
+    if plan.n_permutations == 0 and plan.permutations is None:
+        return found
+    try:
+        drawn = arrangements_of(plan.permutations, n, groups, plan.n_permutations, plan.seed)
+    except NoTestError as reason:
+        return replace(found, notes=(*found.notes, f"no p: {reason}"))
+    if len(drawn.rows) < prepared.metric.fewest:
+        note = f"no p: {prepared.metric.name} needs {prepared.metric.fewest} stimuli, and the test can use {drawn.note}"
+        return replace(found, notes=(*found.notes, note))
+    sign = 1 if prepared.metric.higher_is_similar else -1
+    null, observed = sign * permuted_scores(prepared, drawn), sign * observed_scores(prepared, drawn)
+    p = p_values(observed, null)
+    adjusted = max_t(observed.ravel(), null.reshape(len(null), -1)).reshape(p.shape)
+    return replace(
+        found, null_mean=sign * null.mean(0), p_values=p, p_adjusted=adjusted, q_values=benjamini_hochberg(p),
+        n_permutations=len(null), notes=(*found.notes, *([drawn.note] if drawn.note else [])),
+    )  # fmt: skip

@@ -1,0 +1,81 @@
+"""The permutation test of a whole matrix of scores: one set of arrangements shared by all layer pairs.
+
+An arrangement π of the stimuli of B permutes rows and columns of its embedded matrices, which exist already (ranks,
+centring and lengths stay as they are), so a permuted score is `Σ_{i<j} A_ij B_π(i)π(j)`, and the diagonal where the
+embedding has one. All layers of B are laid out side by side for each pair of stimuli, `(pairs, lb)`: one arrangement
+gathers whole rows of that table, a block of pairs at a time that fits the cache, and multiplies it with `(la, pairs)`.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from repalign.align import Geometries, Prepared, embed, scores
+from repalign.infer.resample import Permutations
+from repalign.metrics.base import CosineMetric
+
+BLOCK = 1 << 14  # pairs of stimuli gathered at once
+
+
+def permuted_scores(prepared: Prepared, permutations: Permutations) -> Float[np.ndarray, "m la lb"]:
+    """Score all layer pairs under every arrangement of the stimuli of B.
+
+    Where the arrangements use only some of the stimuli, those alone are embedded; `observed_scores` then gives what
+    the null values are to be compared with.
+    """
+    left, right = (_restricted(prepared, side, permutations) for side in prepared.geometries)
+    metric = prepared.metric
+    if not isinstance(metric, CosineMetric):
+        first = embed(left, metric)
+        permuted = (embed(right.take(metric, index), metric) for index in permutations.index)
+        return np.stack([scores(first, second, metric) for second in permuted])
+    first, second = embed(left, metric), embed(right, metric)
+    null = np.full((len(permutations.index), first.count, second.count), np.nan)
+    if first.rows and second.rows:
+        found = _permuted_products(first.values, second.values, permutations.index)
+        null[np.ix_(range(len(null)), first.rows, second.rows)] = found.cpu().numpy()
+    return null
+
+
+def observed_scores(prepared: Prepared, permutations: Permutations) -> Float[np.ndarray, "la lb"]:
+    """Score all layer pairs on the stimuli the arrangements use, as they are paired."""
+    left, right = (_restricted(prepared, side, permutations) for side in prepared.geometries)
+    return scores(embed(left, prepared.metric), embed(right, prepared.metric), prepared.metric)
+
+
+def _restricted(prepared: Prepared, side: Geometries, permutations: Permutations) -> Geometries:
+    if len(permutations.rows) == len(prepared.a) and bool((permutations.rows.diff() == 1).all()):
+        return side
+    return side.take(prepared.metric, permutations.rows)
+
+
+def _permuted_products(
+    a: Float[Tensor, "la n n"], b: Float[Tensor, "lb n n"], index: Int[Tensor, "m n"]
+) -> Float[Tensor, "m la lb"]:
+    n = a.shape[1]
+    rows, columns = torch.triu_indices(n, n, 1, device=a.device)
+    place = torch.zeros(n, n, dtype=torch.int32, device=a.device)
+    place[rows, columns] = torch.arange(len(rows), dtype=torch.int32, device=a.device)
+    place += place.T.clone()
+    left = _by_pairs(a, rows, columns).T.contiguous()
+    right = _by_pairs(b, rows, columns)
+    own_left, own_right = a.diagonal(dim1=1, dim2=2), b.diagonal(dim1=1, dim2=2)
+    upper = rows * n + columns
+    null = a.new_empty(len(index), len(a), len(b))
+    for k, order in enumerate(index.to(a.device)):
+        chosen = place[order][:, order].flatten()[upper]
+        products = own_left @ own_right[:, order].T
+        for start in range(0, len(chosen), BLOCK):
+            part = slice(start, start + BLOCK)
+            products.addmm_(left[:, part], right.index_select(0, chosen[part]), alpha=2.0)
+        null[k] = products
+    return null
+
+
+def _by_pairs(stack: Float[Tensor, "l n n"], rows: Int[Tensor, " p"], columns: Int[Tensor, " p"]) -> Tensor:
+    """Lay a stack out as `(pairs, l)`, one layer at a time."""
+    table = stack.new_empty(len(rows), len(stack))
+    for k, matrix in enumerate(stack):
+        table[:, k] = matrix[rows, columns]
+    return table

@@ -1,0 +1,175 @@
+"""Which stimuli are moved, left out or flipped together: the resampling plans behind every interval and test.
+
+Stimuli of one group (a video, a photograph, a subject) always move together. Nothing is drawn with replacement:
+two copies of one stimulus look alike, which drives every similarity up.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import permutations as arrangements
+from itertools import product
+
+import numpy as np
+import torch
+from jaxtyping import Int, Int8
+from torch import Tensor
+
+from repalign.errors import InputError
+
+LEVEL = 0.05  # a test whose smallest p is above it says nothing
+
+
+class NoTestError(Exception):
+    """Raised when there are too few groups for a p below 0.05; the p becomes NaN with this reason."""
+
+
+@dataclass(frozen=True)
+class Permutations:
+    """Arrangements of stimuli: row k of `index (m, r)` says which of the `rows (r,)` stands where.
+
+    `exact`: all arrangements but the identity, each once. `note` says when stimuli were left out so that groups
+    are of one size.
+    """
+
+    rows: Int[Tensor, " r"]
+    index: Int[Tensor, "m r"]
+    exact: bool
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Flips:
+    """Signs ±1 `(m, u)` of u units; `exact`: all patterns but the one without a flip, each once."""
+
+    signs: Int8[Tensor, "m u"]
+    exact: bool
+
+
+def permutations(n: int, groups: Sequence[str] | None, count: int, seed: int) -> Permutations:
+    """Draw `count` arrangements of n stimuli, or of whole groups; all of them when there are no more than that.
+
+    Groups can only change places with groups of the same size. Where sizes differ, every group is cut to k of its
+    stimuli (a seeded choice, in their order) and smaller groups are left out; k keeps the most stimuli among the
+    sizes that leave at least four groups.
+
+    Raises NoTestError when there are fewer than four stimuli or groups.
+    """
+    rng = np.random.default_rng(seed)
+    blocks, note = _even_blocks(n, groups, rng)
+    units, size = blocks.shape
+    if math.factorial(min(units, 20)) * LEVEL < 1:
+        what = "stimuli" if groups is None else "groups"
+        raise NoTestError(
+            f"{units} {what} have {math.factorial(units)} arrangements, so no p can fall below "
+            f"{1 / math.factorial(units):.2g}; at least 4 {what} are needed"
+        )
+    exact = math.factorial(min(units, 20)) - 1 <= count
+    orders = list(arrangements(range(units)))[1:] if exact else [rng.permutation(units) for _ in range(count)]
+    order = torch.tensor(np.array(orders, dtype=np.int64).reshape(-1, units))
+    index = (order[:, :, None] * size + torch.arange(size)).flatten(1)
+    return Permutations(torch.tensor(blocks).flatten(), index, exact, note)
+
+
+def arrangements_of(given: object, n: int, groups: Sequence[str] | None, count: int, seed: int) -> Permutations:
+    """Take the arrangements that were given, or draw them."""
+    return permutations(n, groups, count, seed) if given is None else given_permutations(given, n)
+
+
+def given_permutations(index: object, n: int) -> Permutations:
+    """Take explicit arrangements `(m, n)`, each row a permutation of 0…n−1.
+
+    Raises InputError naming the first row that is none.
+    """
+    array = np.asarray(index)
+    if array.ndim != 2 or array.shape[1] != n or array.dtype.kind not in "iu":
+        raise InputError(f"permutations has shape {array.shape} and kind {array.dtype}; give whole numbers (m, {n})")
+    wrong = (np.sort(array, axis=1) != np.arange(n)).any(1).nonzero()[0]
+    if len(wrong):
+        raise InputError(f"row {wrong[0]} of permutations does not hold each of 0…{n - 1} once")
+    return Permutations(torch.arange(n), torch.tensor(array.astype(np.int64)), exact=False)
+
+
+def sign_flips(units: int, count: int, seed: int, *, mirrored: bool = False) -> Flips:
+    """Draw `count` patterns of signs; all of them when there are no more than that.
+
+    `mirrored`: a pattern and its opposite give the same statistic (a two-sided test, or two conditions that change
+    places), which halves the number of arrangements.
+
+    Raises NoTestError when the smallest possible p is above 0.05.
+    """
+    distinct = 2 ** min(units - mirrored, 40)
+    if distinct * LEVEL < 1:
+        needed = math.ceil(math.log2(1 / LEVEL)) + mirrored
+        raise NoTestError(
+            f"the signs of {units} groups have {distinct} arrangements, so no p can fall below {1 / distinct:.2g}; "
+            f"at least {needed} groups are needed"
+        )
+    exact = 2 ** min(units, 40) - 1 <= count
+    if exact:
+        signs = np.array(list(product((1, -1), repeat=units))[1:])
+    else:
+        signs = np.random.default_rng(seed).choice([1, -1], size=(count, units))
+    return Flips(torch.tensor(signs.astype(np.int8)), exact)
+
+
+def given_signs(signs: object, units: int) -> Flips:
+    """Take explicit signs `(m, units)`, each +1 or −1. Raises InputError for anything else."""
+    array = np.asarray(signs)
+    if array.ndim != 2 or array.shape[1] != units or not np.isin(array, (1, -1)).all():
+        raise InputError(f"signs has shape {array.shape}; give +1 and −1, one column for each of {units} units")
+    return Flips(torch.tensor(array.astype(np.int8)), exact=False)
+
+
+def deletions(n: int, groups: Sequence[str] | None, most: int, seed: int) -> list[Int[Tensor, " k"]]:
+    """List what is left out at a time: each group, or each stimulus, or, of more than `most`, random blocks of them.
+
+    Every stimulus is left out exactly once; groups are never split.
+    """
+    units = members(n, groups)
+    if len(units) <= most:
+        return units
+    order = np.random.default_rng(seed).permutation(len(units))
+    return [torch.cat([units[i] for i in part]) for part in np.array_split(order, most)]
+
+
+def half_samples(n: int, groups: Sequence[str] | None, count: int, seed: int) -> list[Int[Tensor, " k"]]:
+    """Draw `count` halves of the stimuli, or of the groups, without replacement, each in ascending order."""
+    return subsets(n, groups, len(members(n, groups)) // 2, count, seed)
+
+
+def subsets(n: int, groups: Sequence[str] | None, size: int, count: int, seed: int) -> list[Int[Tensor, " k"]]:
+    """Draw `count` subsets of `size` stimuli or groups without replacement, each in ascending order."""
+    rng, units = np.random.default_rng(seed), members(n, groups)
+    drawn = (rng.permutation(len(units))[:size] for _ in range(count))
+    return [torch.cat([units[i] for i in chosen]).sort().values for chosen in drawn]
+
+
+def members(n: int, groups: Sequence[str] | None) -> list[Int[Tensor, " k"]]:
+    """List the stimuli of each group, groups in order of first appearance; without groups each is its own."""
+    if groups is None:
+        return list(torch.arange(n).split(1))
+    place: dict[str, list[int]] = {}
+    for i, name in enumerate(groups):
+        place.setdefault(name, []).append(i)
+    return [torch.tensor(rows) for rows in place.values()]
+
+
+def _even_blocks(n: int, groups: Sequence[str] | None, rng: np.random.Generator) -> tuple[np.ndarray, str]:
+    """Lay the stimuli out as blocks of one size `(units, size)`, and say what was left out for that."""
+    units = [rows.numpy() for rows in members(n, groups)]
+    sizes = np.array([len(rows) for rows in units])
+    left = {int(k): int((sizes >= k).sum()) for k in sorted(set(sizes.tolist()), reverse=True)}
+    enough = {k: count for k, count in left.items() if count >= 4}
+    if not enough:
+        return np.arange(len(units))[:, None], ""
+    size = min(enough, key=lambda k: (-k * enough[k], k))
+    kept = [rows for rows in units if len(rows) >= size]
+    cut = [rows if len(rows) == size else np.sort(rng.permutation(rows)[:size]) for rows in kept]
+    used = len(cut) * size
+    note = (
+        f"groups of unequal size: the test uses {size} stimuli of each of {len(cut)} groups, {used} of {n} in all"
+        if used < n
+        else ""
+    )
+    return np.array(cut), note

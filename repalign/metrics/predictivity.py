@@ -1,0 +1,174 @@
+"""Linear predictivity: how much of one representation a ridge regression reads out of another, on held-out stimuli."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, final
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from repalign.errors import InputError
+from repalign.metrics.base import PairMetric
+from repalign.metrics.coordinates import centred, coordinates, scaled
+from repalign.metrics.gram import EPSILON
+from repalign.metrics.ridge import Ridge, decomposed
+
+SCORINGS = ("r2", "pearson")
+
+
+@dataclass(frozen=True)
+class Split:
+    """The places of training and of held-out stimuli."""
+
+    train: Int[Tensor, " m"]
+    test: Int[Tensor, " t"]
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A layer with its folds; it is decomposed only when it is asked to predict, once for all targets."""
+
+    x: Float[Tensor, "n k"]
+    splits: tuple[Split, ...]
+
+    @cached_property
+    def ridges(self) -> tuple[Ridge, ...]:
+        """Decompose the training stimuli of every fold."""
+        x = coordinates(self.x)
+        return tuple(decomposed(x[s.train], x[s.test]) for s in self.splits)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out targets of one fold and their predictions, both about the training mean."""
+
+    truth: Float[Tensor, "t q"]
+    predicted: Float[Tensor, "t q"]
+
+
+@final
+@dataclass(frozen=True)
+class LinearPredictivity(PairMetric):
+    """Predict Y from X by cross-validated ridge regression and score held-out stimuli; X predicts, not symmetric.
+
+    `scoring="r2"`: `1 − Σ (y − ŷ)² / Σ (y − ȳ)²`, both sums over held-out stimuli of all folds and over units, ȳ the
+    mean of the training stimuli; −∞..1, below 0 when the prediction is worse than that mean. Units count by their
+    variance. `"pearson"`: r of truth and prediction over the stimuli of a fold, averaged over folds, and the median
+    over units, as Brain-Score does; −1..1. A unit that doesn't vary in a fold is left out there, and a prediction
+    that doesn't vary has r = 0.
+
+    One ridge strength for all units is chosen in each training fold by generalised cross-validation (`ridge.py`).
+    The folds are drawn with `seed` over the places of the stimuli in the given set: another order is another draw.
+
+    Invariant to shift, scale and rotation of X; of Y too with `r2`, to its shift and scale with `pearson`. Misleads
+    when stimuli come in groups: the folds don't know them, so frames of one video stand on both sides of a fold and
+    the score reads too high; give one frame a video. Also, a large X predicts more than a small one whatever it
+    represents, so layers of different width are compared with care.
+    """
+
+    folds: int = 5
+    seed: int = 0
+    scoring: str = "r2"
+
+    name: ClassVar[str] = "linear_predictivity"
+    reference: ClassVar[str] = (
+        "Yamins et al. 2014, doi:10.1073/pnas.1403112111; Schrimpf et al. 2018, Brain-Score, doi:10.1101/407007; "
+        "Golub, Heath & Wahba 1979, doi:10.1080/00401706.1979.10489751"
+    )
+    symmetric: ClassVar[bool] = False
+    pairwise: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.folds < 2:
+            raise InputError(f"linear_predictivity: folds must be at least 2, not {self.folds}; try 5")
+        if self.seed < 0:
+            raise InputError(f"linear_predictivity: seed must be 0 or above, not {self.seed}")
+        if self.scoring not in SCORINGS:
+            raise InputError(f"linear_predictivity: scoring must be r2 or pearson, not {self.scoring!r}")
+
+    @property
+    def label(self) -> str:
+        """Name the metric and its options for a person."""
+        what = "R²" if self.scoring == "r2" else "median Pearson r"
+        return f"Linear predictivity, {what} over {self.folds} folds"
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Give −∞..1, or −1..1 for correlations."""
+        return (-float("inf"), 1.0) if self.scoring == "r2" else (-1.0, 1.0)
+
+    @property
+    def chance(self) -> str:
+        """Say what independent features give."""
+        return "0 or slightly below, on average"
+
+    @property
+    def unbiased(self) -> bool:
+        """Tell whether independent features give 0 on average: they do, but for the cost of choosing a strength."""
+        return True
+
+    @property
+    def invariances(self) -> frozenset[str]:
+        """List what holds for both sides."""
+        return frozenset({"shift", "scale"} | ({"orthogonal"} if self.scoring == "r2" else set()))
+
+    def geometry(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """Centre and scale the features; what needs no single units is rotated into at most n axes."""
+        return coordinates(x) if self.scoring == "r2" else scaled(x)
+
+    def embed(self, geometry: Float[Tensor, "n k"]) -> Folded:
+        """Divide the stimuli that are there into folds.
+
+        Raises InputError when a fold gets no stimulus, or fewer than the three a correlation needs.
+        """
+        x = coordinates(geometry) if self.scoring == "r2" else scaled(geometry)
+        fewest = self.folds if self.scoring == "r2" else 3 * self.folds
+        if len(x) < fewest:
+            raise InputError(
+                f"linear_predictivity: {self.folds} folds with scoring={self.scoring} need at least {fewest} stimuli, "
+                f"not {len(x)}; use fewer folds or more stimuli"
+            )
+        return Folded(x, tuple(splits(len(x), self.folds, self.seed)))
+
+    def score(self, a: Folded, b: Folded) -> float:
+        """Predict the units of `b` from `a`."""
+        found = [_held_out(ridge, split, b.x) for ridge, split in zip(a.ridges, b.splits, strict=True)]
+        if self.scoring == "pearson":
+            return _median_correlation(found)
+        missed = sum(float((h.truth - h.predicted).square().sum()) for h in found)
+        return 1 - missed / sum(float(h.truth.square().sum()) for h in found)
+
+
+def splits(n: int, folds: int, seed: int) -> Iterator[Split]:
+    """Deal n places, shuffled with `seed`, to folds whose sizes differ by one at most."""
+    order = np.random.default_rng(seed).permutation(n)
+    for fold in range(folds):
+        test = np.sort(order[fold::folds])
+        yield Split(torch.from_numpy(np.setdiff1d(order, test)), torch.from_numpy(test))
+
+
+def _held_out(ridge: Ridge, split: Split, y: Float[Tensor, "n q"]) -> HeldOut:
+    train = y[split.train]
+    mean = train.mean(0)
+    return HeldOut(y[split.test] - mean, ridge.predict(train - mean))
+
+
+def _median_correlation(found: list[HeldOut]) -> float:
+    """Correlate truth and prediction in each fold, average over folds, and take the median over units."""
+    truth = [_unit(h.truth) for h in found]
+    predicted = [_unit(h.predicted).nan_to_num(0.0) for h in found]
+    per_fold = torch.stack([(t * p).sum(0) for t, p in zip(truth, predicted, strict=True)])
+    per_unit = per_fold.nanmean(0).cpu().numpy()
+    varying = per_unit[~np.isnan(per_unit)]
+    return float(np.median(varying)) if len(varying) else float("nan")
+
+
+def _unit(y: Float[Tensor, "t q"]) -> Float[Tensor, "t q"]:
+    """Bring centred columns to length 1; NaN where a column doesn't vary."""
+    left = centred(y)
+    largest = left.abs().amax(0)
+    left = left / torch.where(largest > len(y) * EPSILON * y.abs().amax(0), largest, torch.nan)
+    return left / left.norm(dim=0)
