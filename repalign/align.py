@@ -6,7 +6,6 @@ matrices of all layers laid out as rows, `E_a (la, n²)` and `E_b (lb, n²)`, th
 `E_a E_bᵀ`: one product, each layer embedded once, not once a pair. A pair metric is a plain loop.
 """
 
-import os
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from repalign.errors import InputError, RepalignWarning
+from repalign.memory import check_memory
 from repalign.metrics.base import CosineMetric, Metric, PairMetric, UndefinedError
 from repalign.types import Activations, Alignment
-
-MEMORY_SHARE = 0.6  # of the machine's memory that stacked embeddings may take
 
 
 @dataclass(frozen=True)
@@ -161,7 +159,9 @@ def check_pair(a: Activations, b: Activations, metric: Metric) -> None:
     if len(a) < metric.fewest:
         raise InputError(f"{metric.name} needs at least {metric.fewest} stimuli, not {len(a)}")
     if metric.pairwise:
-        _check_memory(len(a), len(a.layers) + len(b.layers))
+        n, layers = len(a), len(a.layers) + len(b.layers)
+        # each layer's geometry, and its embedding
+        check_memory(16 * layers * n * n, f"all pairs of {n} stimuli × {layers} layers", "--limit N or fewer --layers")
 
 
 def check_features(name: str, x: Tensor, axes: int = 2) -> None:
@@ -200,16 +200,6 @@ def _geometries(side: Activations, metric: Metric) -> Geometries:
         except InputError as error:
             raise InputError(f"{side.encoder}, layer {name!r}: {error}") from None
     return found
-
-
-def _check_memory(n: int, layers: int) -> None:
-    need = 2 * 8 * layers * n * n  # each layer's geometry, and its embedding
-    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if need > MEMORY_SHARE * have:
-        raise InputError(
-            f"{n} stimuli × {layers} layers need {need / 1e9:.0f} GB for all pairs of stimuli, and this machine has "
-            f"{have / 1e9:.0f} GB; use --limit N or fewer --layers"
-        )
 
 
 def matched(depths_a: NDArray[np.float64], depths_b: NDArray[np.float64], same: bool) -> NDArray[np.intp]:

@@ -6,11 +6,12 @@ from dataclasses import replace
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from repalign.align import align
+from repalign.align import align, prepare
+from repalign.infer.matrix import Plan, infer
 from repalign.metrics import DEFAULT_METRICS, Metric, make_metric, parse_metric
 from repalign.sides import Options, load_sides
-from repalign.types import Activations, Alignment, Encoder, Stimuli
-from repalign.wrap import as_activations
+from repalign.types import Activations, Alignment, Encoder, Inference, Stimuli
+from repalign.wrap import as_activations, check_groups
 
 
 def similarity(x: ArrayLike | Tensor, y: ArrayLike | Tensor, metric: str = "cka_linear", **options: object) -> float:
@@ -42,6 +43,30 @@ def compare_arrays(
     """
     left, right = as_activations("a", a), as_activations("b", b)
     return {name: align(left, right, metric) for name, metric in _named(metrics).items()}
+
+
+def infer_arrays(
+    a: Mapping[str, ArrayLike | Tensor],
+    b: Mapping[str, ArrayLike | Tensor],
+    metrics: Sequence[str | Metric] = DEFAULT_METRICS,
+    *,
+    groups: Sequence[object] | None = None,
+    plan: Plan | None = None,
+) -> dict[str, Inference]:
+    """Align two sets of feature arrays and say how sure each score is.
+
+    `groups (n,)` are left out and permuted as wholes (frames of one video, views of one photograph). `plan` chooses
+    interval, number of permutations and seed, or gives the permutations. Returns one Inference a metric, by the metric
+    as given. Raises InputError as `similarity` does.
+
+    >>> x = np.random.default_rng(0).normal(size=(30, 4))
+    >>> sure = infer_arrays({"x": x}, {"y": x[:, :2]}, ["cka_linear"], plan=Plan(n_permutations=99))["cka_linear"]
+    >>> bool(sure.ci_low[0, 0] < sure.alignment.scores[0, 0] < sure.ci_high[0, 0]), float(sure.p_values[0, 0])
+    (True, 0.01)
+    """
+    left, right = as_activations("a", a), as_activations("b", b)
+    left = replace(left, groups=check_groups(groups, len(left)))
+    return {name: infer(prepare(left, right, metric), plan) for name, metric in _named(metrics).items()}
 
 
 def compare(

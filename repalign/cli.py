@@ -48,6 +48,21 @@ def compare(
         typer.Option(help="name[:key=value,…]; repeat for more. Default: cka_linear, cka_rbf, rsa."),
     ] = None,
     layers: Annotated[str, typer.Option(help="blocks, stages, or globs such as 'layer3.*,layer4.*'.")] = "blocks",
+    interval: Annotated[
+        str, typer.Option(help="jackknife, half (halves of the stimuli) or none: how sure each score is.")
+    ] = "jackknife",
+    permutations: Annotated[
+        int, typer.Option(min=0, help="Arrangements of the stimuli, or groups, behind each p; 0 for no test.")
+    ] = 999,
+    groups: Annotated[
+        str, typer.Option(help="What is exchangeable: own (as the data say), folder, label or none.")
+    ] = "own",
+    stability: Annotated[
+        bool, typer.Option("--stability/--no-stability", help="Scores against number of stimuli, halves and pooling.")
+    ] = True,
+    pools: Annotated[
+        str, typer.Option(help="Further poolings to compare the scores under, as in max,cls.")
+    ] = "mean,max",
     layers_b: Annotated[str | None, typer.Option(help="The same for B, when it differs.")] = None,
     pool: Annotated[str, typer.Option(help="mean, cls, max, flatten or grid:k.")] = "mean",
     limit: Annotated[int | None, typer.Option(help="Use a seeded random subset of this many stimuli.")] = None,
@@ -66,14 +81,18 @@ def compare(
     ] = False,
 ) -> None:
     """Compare two encoders layer by layer on the same pictures, and write a study with its report."""
+    from repalign.infer.matrix import Plan
     from repalign.metrics import DEFAULT_METRICS
     from repalign.sides import Options
     from repalign.study import Comparison
 
     options = Options(
-        pool, layers, layers_b, limit, seed, device, batch_size, workers, skip_unreadable, allow_partial
+        pool, layers, layers_b, limit, seed, device, batch_size, workers, skip_unreadable, allow_partial,
+        tuple(filter(None, pools.split(","))) if stability else (), groups,
     )  # fmt: skip
-    _run(Comparison(a, b, data, data_b, tuple(metric or DEFAULT_METRICS), out, force, options, _command()))
+    plan = Plan(interval, n_permutations=permutations, seed=seed)
+    chosen = tuple(metric or DEFAULT_METRICS)
+    _run(Comparison(a, b, data, data_b, chosen, out, force, options, plan, stability, _command()))
 
 
 @app.command()
@@ -83,7 +102,9 @@ def demo(out: Out = None, force: Force = False, device: Device = "auto") -> None
     from repalign.study import DEMO, Comparison
 
     a, b, data = DEMO
-    _run(Comparison(a, b, data, out=out, force=force, options=Options(device=device), command=_command()))
+    _run(
+        Comparison(a, b, data, out=out, force=force, options=Options(device=device, pools=("max",)), command=_command())
+    )
 
 
 @app.command()

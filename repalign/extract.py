@@ -3,9 +3,9 @@
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
 
@@ -14,19 +14,19 @@ from torch import Tensor
 
 from repalign.errors import InputError, UnreadableImagesError
 from repalign.hooks import record
+from repalign.memory import check_memory
 from repalign.pooling import Pool, reducer
+from repalign.progress import Track, silent
 from repalign.types import Activations, Encoder, Layer, Stimuli
-
-Track = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-MEMORY_SHARE = 0.6  # of the machine's memory that the features of all layers may take
 
 
 @dataclass(frozen=True)
 class Request:
-    """One encoder and the layers wanted from it."""
+    """One encoder, the layers wanted from it and how positions become one vector."""
 
     encoder: Encoder
     layers: tuple[Layer, ...]
+    pool: Pool
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,9 @@ class _Decoded:
     reason: str = ""
 
 
-def silent(_label: str, _total: int) -> AbstractContextManager[Callable[[int], None]]:
-    """Report no progress."""
-    return nullcontext(lambda _count: None)
-
-
 def extract(
     requests: Sequence[Request],
     stimuli: Stimuli,
-    pool: Pool,
     *,
     device: torch.device | None = None,
     batch_size: int = 32,
@@ -56,32 +50,36 @@ def extract(
 ) -> list[Activations]:
     """Run every encoder over every stimulus and keep the pooled outputs of its layers, float32 on the CPU.
 
+    Requests of one encoder (other layers, other pools) share its forward pass.
     Pictures that can't be decoded are left out with `skip_unreadable`, listed in `meta["skipped"]`. `meta` also
     holds the stimuli's `fingerprint` (over ids and decoded pixels), and the seconds spent.
 
     Raises UnreadableImagesError naming and counting all of them otherwise; InputError when the features won't
     fit into memory.
     """
-    _check_memory(requests, len(stimuli), pool)
+    _check_memory(requests, len(stimuli))
     device = device or torch.device("cpu")
-    for request in requests:
-        request.encoder.module.to(device).eval()
+    encoders = list({id(r.encoder): r.encoder for r in requests}.values())
+    for encoder in encoders:
+        encoder.module.to(device).eval()
     stores: list[dict[str, Tensor]] = [{} for _ in requests]
     content = hashlib.blake2b(digest_size=16)
     skipped: list[tuple[str, str]] = []
     kept: list[int] = []
     began = time.perf_counter()
-    names = " and ".join(dict.fromkeys(r.encoder.name for r in requests))
+    names = " and ".join(dict.fromkeys(e.name for e in encoders))
     with ExitStack() as stack:
         advance = stack.enter_context(track(f"{names} on {stimuli.name}", len(stimuli)))
         stack.enter_context(torch.inference_mode())
-        for indices, decoded in _batches(requests, stimuli, batch_size, workers):
+        for indices, decoded in _batches(encoders, stimuli, batch_size, workers):
             skipped += [(stimuli.ids[i], d.reason) for i, d in zip(indices, decoded, strict=True) if d.reason]
             readable = [(i, d) for i, d in zip(indices, decoded, strict=True) if not d.reason]
             if readable and (skip_unreadable or not skipped):
-                for k, request in enumerate(requests):
+                for k, encoder in enumerate(encoders):
                     pixels = torch.stack([d.inputs[k] for _, d in readable]).to(device)
-                    _store(stores[k], _forward(request, pixels, pool), len(kept), len(stimuli))
+                    own = [(r, s) for r, s in zip(requests, stores, strict=True) if r.encoder is encoder]
+                    for outputs, (_, store) in zip(_forward([r for r, _ in own], pixels), own, strict=True):
+                        _store(store, outputs, len(kept), len(stimuli))
                 for i, d in readable:
                     content.update(stimuli.ids[i].encode() + b"\0" + d.digest)
                 kept += [i for i, _ in readable]
@@ -95,7 +93,7 @@ def extract(
         "skipped": list(stimuli.skipped) + skipped,
         "seconds": time.perf_counter() - began,
     }
-    return [_activations(r, s, stimuli, kept, pool, meta) for r, s in zip(requests, stores, strict=True)]
+    return [_activations(r, s, stimuli, kept, meta) for r, s in zip(requests, stores, strict=True)]
 
 
 def pick_device(name: str) -> torch.device:
@@ -116,7 +114,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def _batches(
-    requests: Sequence[Request], stimuli: Stimuli, batch_size: int, workers: int | None
+    encoders: Sequence[Encoder], stimuli: Stimuli, batch_size: int, workers: int | None
 ) -> Iterator[tuple[list[int], list[_Decoded]]]:
     """Yield batches in order; threads decode the next one while the encoders run."""
 
@@ -126,7 +124,7 @@ def _batches(
         except (OSError, ValueError, SyntaxError) as error:
             return _Decoded((), b"", str(error).splitlines()[0] if str(error) else type(error).__name__)
         digest = hashlib.blake2b(picture.tobytes(), digest_size=16).digest()
-        return _Decoded(tuple(r.encoder.preprocess(picture) for r in requests), digest)
+        return _Decoded(tuple(e.preprocess(picture) for e in encoders), digest)
 
     groups = [list(range(i, min(i + batch_size, len(stimuli)))) for i in range(0, len(stimuli), batch_size)]
     with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as threads:
@@ -138,12 +136,15 @@ def _batches(
             yield indices, [future.result() for future in current]
 
 
-def _forward(request: Request, pixels: Tensor, pool: Pool) -> dict[str, Tensor]:
-    """Run one batch; the hooks live for this pass alone, so two requests may share a network."""
-    module = request.encoder.module
-    with record(module, {layer.name: reducer(layer, pool) for layer in request.layers}) as recording:
-        module(pixels)
-        return recording.take()
+def _forward(requests: Sequence[Request], pixels: Tensor) -> list[dict[str, Tensor]]:
+    """Run one batch through the encoder of all `requests`; the hooks live for this pass alone."""
+    with ExitStack() as stack:
+        recordings = [
+            stack.enter_context(record(r.encoder.module, {layer.name: reducer(layer, r.pool) for layer in r.layers}))
+            for r in requests
+        ]
+        requests[0].encoder.module(pixels)
+        return [recording.take() for recording in recordings]
 
 
 def _store(store: dict[str, Tensor], outputs: dict[str, Tensor], start: int, total: int) -> None:
@@ -155,7 +156,7 @@ def _store(store: dict[str, Tensor], outputs: dict[str, Tensor], start: int, tot
 
 
 def _activations(
-    request: Request, store: dict[str, Tensor], stimuli: Stimuli, kept: list[int], pool: Pool, meta: dict[str, object]
+    request: Request, store: dict[str, Tensor], stimuli: Stimuli, kept: list[int], meta: dict[str, object]
 ) -> Activations:
     encoder = request.encoder
     return Activations(
@@ -164,8 +165,9 @@ def _activations(
         ids=tuple(stimuli.ids[i] for i in kept),
         layers={name: rows[: len(kept)] for name, rows in store.items()},
         depths={layer.name: layer.depth for layer in request.layers},
-        pool=str(pool),
+        pool=str(request.pool),
         untrained=encoder.untrained,
+        groups=None if stimuli.groups is None else tuple(stimuli.groups[i] for i in kept),
         meta=meta,
     )
 
@@ -178,14 +180,10 @@ def _width(layer: Layer, pool: Pool) -> int:
     return prod(layer.shape) if pool.method == "flatten" else channels
 
 
-def _check_memory(requests: Sequence[Request], n: int, pool: Pool) -> None:
-    need = 4 * n * sum(_width(layer, pool) for r in requests for layer in r.layers)
-    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if need > MEMORY_SHARE * have:
-        raise InputError(
-            f"features pooled by {pool} need {need / 1e9:.0f} GB for {n} stimuli, and this machine has "
-            f"{have / 1e9:.0f} GB; use --pool mean, --limit N or fewer --layers"
-        )
+def _check_memory(requests: Sequence[Request], n: int) -> None:
+    need = 4 * n * sum(_width(layer, r.pool) for r in requests for layer in r.layers)
+    pools = " and ".join(dict.fromkeys(str(r.pool) for r in requests))
+    check_memory(need, f"features of {n} stimuli pooled by {pools}", "--pool mean, --limit N or fewer --layers")
 
 
 def _unreadable(skipped: list[tuple[str, str]], total: int, name: str) -> str:

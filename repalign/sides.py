@@ -1,34 +1,43 @@
 """From names to activations: load both sides of a comparison, extract them, pair them by id."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from repalign.encoders import load_encoder
 from repalign.encoders.structure import select
-from repalign.errors import InputError
-from repalign.extract import Request, Track, extract, pick_device, silent
+from repalign.errors import InputError, unknown
+from repalign.extract import Request, extract, pick_device
 from repalign.pooling import Pool, can_pool, parse_pool
+from repalign.progress import Track, silent
 from repalign.stimuli import load_stimuli_pair, require_enough
 from repalign.types import Activations, Encoder, Layer, Stimuli
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a comparison: its encoder (None for saved features), stimuli, layers and activations."""
+    """One side of a comparison: its encoder (None for saved features), stimuli, layers and activations.
+
+    `pooled` holds the activations under other pools, by their names.
+    """
 
     activations: Activations
     encoder: Encoder | None
     stimuli: Stimuli | None
     layers: tuple[Layer, ...]
     notes: tuple[str, ...] = ()
+    pooled: Mapping[str, Activations] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Options:
-    """How two sides are made comparable; every field has the command line's name and default."""
+    """How two sides are made comparable; every field has the command line's name and default.
+
+    `pools` are further poolings whose scores show how much the choice of `pool` matters. `groups` says what is
+    exchangeable: what the stimuli say ("own"), the "folder" of each picture, its "label", or "none".
+    """
 
     pool: str = "mean"
     layers: str = "blocks"
@@ -40,6 +49,11 @@ class Options:
     workers: int | None = None
     skip_unreadable: bool = False
     allow_partial: bool = False
+    pools: tuple[str, ...] = ()
+    groups: str = "own"
+
+
+GROUPS = ("own", "folder", "label", "none")
 
 
 def load_sides(
@@ -54,15 +68,16 @@ def load_sides(
 
     Raises InputError for anything that can't be used as asked, before any encoder runs where that is possible.
     """
-    pool, device = parse_pool(options.pool), pick_device(options.device)
+    pools = [parse_pool(name) for name in dict.fromkeys([options.pool, *options.pools])]
+    device = pick_device(options.device)
     first, second = _stimuli(data, data_b, options)
     left = load_encoder(a, allow_partial=options.allow_partial)
     b = a if b is None or (isinstance(b, str) and b == a) else b
     right = left if b is a else load_encoder(b, allow_partial=options.allow_partial)
     same = b is a and second is None and options.layers_b in (None, options.layers)
     wanted = [(left, first, options.layers), (right, second or first, options.layers_b or options.layers)]
-    plans = [_plan(e, s, glob, pool) for e, s, glob in wanted[: 1 if same else 2]]
-    sides = _extract(plans, pool, device, options, track)
+    plans = [_plan(e, s, glob, pools[0]) for e, s, glob in wanted[: 1 if same else 2]]
+    sides = _extract(plans, pools, device, options, track)
     return _pair(sides[0], sides[-1])
 
 
@@ -83,6 +98,7 @@ def _stimuli(
             raise InputError("--data-b needs --data: the second set is paired with the first by relative name")
         return None, None
     first, second = load_stimuli_pair(data, data_b)
+    first, second = _grouped(first, options.groups), None if second is None else _grouped(second, options.groups)
     require_enough(first)
     if options.limit is not None and options.limit < len(first):
         if options.limit < 4:
@@ -90,6 +106,22 @@ def _stimuli(
         index = sorted(np.random.default_rng(options.seed).permutation(len(first))[: options.limit].tolist())
         first, second = first.take(index), None if second is None else second.take(index)
     return first, second
+
+
+def _grouped(stimuli: Stimuli, groups: str) -> Stimuli:
+    """Say which stimuli are exchangeable: those of different groups."""
+    match groups:
+        case "own":
+            return stimuli
+        case "none":
+            return replace(stimuli, groups=None)
+        case "label" if stimuli.labels is not None:
+            return replace(stimuli, groups=stimuli.labels)
+        case "folder" if any("/" in name for name in stimuli.ids):
+            return replace(stimuli, groups=tuple(name.rpartition("/")[0] for name in stimuli.ids))
+        case "label" | "folder":
+            raise InputError(f"--groups {groups}: {stimuli.name} has no {groups}s; use --groups none, or a manifest")
+    raise unknown("--groups", groups, GROUPS)
 
 
 def _plan(source: Encoder | Activations, stimuli: Stimuli | None, choice: str, pool: Pool) -> _Plan:
@@ -108,24 +140,39 @@ def _plan(source: Encoder | Activations, stimuli: Stimuli | None, choice: str, p
     return _Plan(source, stimuli, kept, notes)
 
 
-def _extract(plans: Sequence[_Plan], pool: Pool, device: torch.device, options: Options, track: Track) -> list[Side]:
+def _extract(
+    plans: Sequence[_Plan], pools: Sequence[Pool], device: torch.device, options: Options, track: Track
+) -> list[Side]:
     """Extract all sides; those that see the same stimuli share one pass over the pictures."""
     sides: dict[int, Side] = {}
     for k, plan in enumerate(plans):
         if isinstance(plan.source, Activations):
-            sides[k] = Side(plan.source, None, plan.stimuli, ())
+            sides[k] = Side(plan.source, None, plan.stimuli, (), tuple(map(str, plan.source.meta.get("notes", ()))))  # type: ignore[call-overload]
     networks = {k: p for k, p in enumerate(plans) if k not in sides}
     for stimuli in {id(p.stimuli): p.stimuli for p in networks.values()}.values():
         assert stimuli is not None  # _plan has seen to it
-        members = {k: p for k, p in networks.items() if p.stimuli is stimuli}
-        requests = [Request(p.source, p.layers) for p in members.values() if isinstance(p.source, Encoder)]
+        wanted = [
+            (k, request)
+            for k, p in networks.items()
+            if p.stimuli is stimuli and isinstance(p.source, Encoder)
+            for request in _requests(p.source, p.layers, pools)
+        ]
         found = extract(
-            requests, stimuli, pool, device=device, batch_size=options.batch_size, workers=options.workers,
-            skip_unreadable=options.skip_unreadable, track=track,
+            [request for _, request in wanted], stimuli, device=device, batch_size=options.batch_size,
+            workers=options.workers, skip_unreadable=options.skip_unreadable, track=track,
         )  # fmt: skip
-        for (k, plan), request, activations in zip(members.items(), requests, found, strict=True):
-            sides[k] = Side(activations, request.encoder, stimuli, plan.layers, plan.notes)
+        for k in dict.fromkeys(k for k, _ in wanted):
+            own, *others = [x for (j, _), x in zip(wanted, found, strict=True) if j == k]
+            pooled = {x.pool: x for x in others}
+            sides[k] = Side(own, networks[k].source, stimuli, networks[k].layers, networks[k].notes, pooled)  # type: ignore[arg-type]
     return [sides[k] for k in range(len(plans))]
+
+
+def _requests(encoder: Encoder, layers: tuple[Layer, ...], pools: Sequence[Pool]) -> list[Request]:
+    """Ask for the layers under the first pool, and under every other that can serve all of them."""
+    first, *others = pools
+    able = [p for p in others if all(can_pool(layer, p) is None for layer in layers)]
+    return [Request(encoder, layers, pool) for pool in (first, *able)]
 
 
 def _pair(left: Side, right: Side) -> tuple[Side, Side]:
@@ -139,8 +186,12 @@ def _pair(left: Side, right: Side) -> tuple[Side, Side]:
         ids = tuple(i for i in ids if i in readable)
     elif left.encoder is None and right.encoder is not None:
         ids = right.activations.ids
-    left = replace(left, activations=left.activations.join(ids))
-    return left, replace(right, activations=right.activations.join(ids))
+    return _joined(left, ids), _joined(right, ids)
+
+
+def _joined(side: Side, ids: tuple[str, ...]) -> Side:
+    pooled = {name: activations.join(ids) for name, activations in side.pooled.items()}
+    return replace(side, activations=side.activations.join(ids), pooled=pooled)
 
 
 def _adopt_ids(side: Side, other: Side) -> Side:

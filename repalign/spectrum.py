@@ -1,7 +1,8 @@
-"""How many directions a layer's variance is spread over."""
+"""How a layer's variance is spread over directions and channels."""
 
 import math
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -21,3 +22,16 @@ def participation_ratio(x: Float[Tensor, "n d"]) -> float:
     except UndefinedError:
         return math.nan
     return float(gram.trace() ** 2 / gram.square().sum())
+
+
+def largest_share(x: Float[Tensor, "n d"]) -> float:
+    """Compute the share of the variance that the strongest channel carries, between 1/d and 1.
+
+    Above a half, linear CKA and Euclidean distances hear mostly that channel. NaN for constant features.
+    """
+    largest = x.abs().max().clamp(min=torch.finfo(x.dtype).tiny)
+    scaled = (x / largest).double()
+    variances = (scaled - scaled.mean(0)).square().sum(0)
+    total = float(variances.sum())
+    rounding = x.numel() * torch.finfo(torch.float64).eps ** 2
+    return float(variances.max()) / total if total > rounding else math.nan

@@ -16,23 +16,28 @@ from pathlib import Path
 
 import pandas as pd
 
-from repalign.align import align
+from repalign.align import prepare
 from repalign.errors import InputError, RepalignWarning
-from repalign.extract import Track, pick_device, silent
+from repalign.extract import pick_device
+from repalign.infer.matrix import Plan, infer
+from repalign.infer.stability import stability
+from repalign.infer.two_sample import two_sample_layers
 from repalign.metrics import DEFAULT_METRICS, Metric, parse_metric
+from repalign.progress import Track, silent
 from repalign.report import render
 from repalign.sides import Options, Side, load_sides
-from repalign.spectrum import participation_ratio
+from repalign.spectrum import largest_share, participation_ratio
 from repalign.stimuli.image import thumbnail
-from repalign.types import Alignment
+from repalign.types import Inference
 
 DEMO = ("pocket:dino", "pocket:resnet", "bundled:photos")
 FORMAT = 1
 THUMBNAILS = 12
 COLUMNS = [
     "encoder_a", "filter_a", "layer_a", "encoder_b", "filter_b", "layer_b", "metric", "options", "n", "value",
-    "se", "ci_low", "ci_high", "null_mean", "p", "q", "untrained",
+    "se", "ci_low", "ci_high", "null_mean", "p", "p_adjusted", "q", "independent", "untrained",
 ]  # fmt: skip
+TWO_SAMPLE_DEFAULTS = ("mmd2", "energy", "wasserstein1")
 LIBRARIES = ("repalign", "torch", "torchvision", "timm", "transformers", "numpy", "pillow")
 
 
@@ -48,6 +53,8 @@ class Comparison:
     out: Path | None = None
     force: bool = False
     options: Options = field(default_factory=Options)
+    plan: Plan = field(default_factory=Plan)
+    stability: bool = True
     command: str = ""
 
 
@@ -68,16 +75,69 @@ def run(comparison: Comparison, track: Track = silent) -> Path:
         left, right = load_sides(
             comparison.a, comparison.b, comparison.data, comparison.data_b, comparison.options, track
         )
-        loaded = time.perf_counter()
-        alignments = [align(left.activations, right.activations, m) for m in metrics]
-    timings = {"load_and_extract": loaded - began, "align": time.perf_counter() - loaded}
+        timings = {"load_and_extract": time.perf_counter() - began}
+        results = [_measure((left, right), m, comparison, track, timings) for m in metrics]
+        tests = _two_samples((left, right), comparison)
     with _new_folder(out, comparison.force) as folder:
-        _write_tables(folder, (left, right), alignments, metrics)
+        _write_tables(folder, (left, right), results, metrics)
+        for name, table in (("curves", pd.concat([r.curves for r in results])), ("tests", tests)):
+            if not table.empty:
+                table.to_csv(folder / f"{name}.csv", index=False)
         meta = describe(comparison, out, (left, right), metrics, timings, messages)
+        meta["inference"] = {
+            m.spec: _describe_inference(r.inference, comparison.plan) for m, r in zip(metrics, results, strict=True)
+        }
         meta["thumbs"] = _write_thumbnails(folder, (left, right))
         (folder / "study.json").write_text(json.dumps(meta, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         render(folder)
     return out
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What one metric gave: scores with their certainty, and the stability curves."""
+
+    inference: Inference
+    curves: pd.DataFrame
+
+
+def _measure(
+    sides: tuple[Side, Side], metric: Metric, comparison: Comparison, track: Track, timings: dict[str, float]
+) -> _Result:
+    """Score all layer pairs, then say how sure the scores are and how they depend on choices."""
+    left, right = sides
+    began = time.perf_counter()
+    prepared = prepare(left.activations, right.activations, metric)
+    alignment = prepared.alignment()
+    scored = time.perf_counter()
+    inference = infer(prepared, comparison.plan, alignment, track)
+    sure = time.perf_counter()
+    pooled = {k: (left.pooled[k], right.pooled[k]) for k in left.pooled if k in right.pooled}
+    curves = stability(prepared, pooled, comparison.plan.seed) if comparison.stability else pd.DataFrame()
+    for name, seconds in (
+        ("align", scored - began),
+        ("infer", sure - scored),
+        ("stability", time.perf_counter() - sure),
+    ):
+        timings[name] = timings.get(name, 0.0) + seconds
+    return _Result(inference, curves)
+
+
+def _two_samples(sides: tuple[Side, Side], comparison: Comparison) -> pd.DataFrame:
+    """Test each layer for a difference between two conditions, where one encoder sees both."""
+    left, right = (side.activations for side in sides)
+    if sides[0].encoder is None or sides[0].encoder is not sides[1].encoder or sides[0].stimuli is sides[1].stimuli:
+        return pd.DataFrame()
+    layers = [(name, name) for name in left.layers if name in right.layers]
+    plan = comparison.plan
+    return two_sample_layers(left, right, layers, TWO_SAMPLE_DEFAULTS, plan.n_permutations, left.groups, plan.seed)
+
+
+def _describe_inference(found: Inference, plan: Plan) -> dict[str, object]:
+    return {
+        "interval": found.interval, "level": plan.level, "n_groups": found.n_groups,
+        "n_permutations": found.n_permutations, "seed": found.seed, "notes": list(found.notes),
+    }  # fmt: skip
 
 
 def describe(
@@ -86,8 +146,10 @@ def describe(
 ) -> dict[str, object]:  # fmt: skip
     """Describe how a study was made: everything of `study.json` but the thumbnails."""
     left, right = sides
-    asked = {k: v for k, v in asdict(comparison).items() if k not in ("command", "options")}
-    config = asked | asdict(comparison.options) | {"out": str(out), "metrics": [m.spec for m in metrics]}
+    asked = {k: v for k, v in asdict(comparison).items() if k not in ("command", "options", "plan")}
+    plan = {"interval": comparison.plan.interval, "level": comparison.plan.level}
+    plan["permutations"] = comparison.plan.n_permutations
+    config = asked | asdict(comparison.options) | plan | {"out": str(out), "metrics": [m.spec for m in metrics]}
     # a second set of pictures, or rows lost on one side, is described beside the first
     paired = right.stimuli is not None and right.stimuli is not left.stimuli
     return {
@@ -163,12 +225,12 @@ def _describe_metric(metric: Metric) -> dict[str, object]:
 
 
 def _write_tables(
-    folder: Path, sides: tuple[Side, Side], alignments: Sequence[Alignment], metrics: Sequence[Metric]
+    folder: Path, sides: tuple[Side, Side], results: Sequence[_Result], metrics: Sequence[Metric]
 ) -> None:
     left, right = (s.activations for s in sides)
     frames = []
-    for alignment, metric in zip(alignments, metrics, strict=True):
-        frame = alignment.to_frame().assign(
+    for result, metric in zip(results, metrics, strict=True):
+        frame = result.inference.to_frame().assign(
             metric=metric.spec,
             options=json.dumps(metric.options),
             encoder_a=left.encoder,
@@ -187,7 +249,7 @@ def _layer_rows(name: str, side: Side) -> Iterator[dict[str, object]]:
     known = {layer.name: layer for layer in side.layers}
     for layer, features in side.activations.layers.items():
         found = known.get(layer)
-        square = side.activations.geometry == "rdm"
+        square = side.activations.geometry != "features"
         yield {
             "side": name,
             "encoder": side.activations.encoder,
@@ -197,6 +259,7 @@ def _layer_rows(name: str, side: Side) -> Iterator[dict[str, object]]:
             "depth": side.activations.depths[layer],
             "parameters": found.parameters if found else 0,
             "participation_ratio": float("nan") if square else participation_ratio(features),
+            "largest_share": float("nan") if square else largest_share(features),
             "untrained": side.activations.untrained,
         }
 

@@ -218,3 +218,11 @@ class Inference:
     n_groups: int | None
     seed: int
     notes: tuple[str, ...] = ()
+
+    def to_frame(self) -> "pd.DataFrame":
+        """List one row per layer pair: those of `Alignment.to_frame` and what is known of each score."""
+        columns = {
+            "se": self.se, "ci_low": self.ci_low, "ci_high": self.ci_high, "null_mean": self.null_mean,
+            "p": self.p_values, "p_adjusted": self.p_adjusted, "q": self.q_values, "independent": self.independent,
+        }  # fmt: skip
+        return self.alignment.to_frame().assign(**{name: values.ravel() for name, values in columns.items()})

@@ -1,4 +1,5 @@
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,9 +14,9 @@ from repalign.sides import Options, load_sides
 from repalign.stimuli import load_stimuli
 
 
-def request(nets, name="net", choice="blocks"):
+def request(nets, name="net", choice="blocks", pool="mean"):
     encoder = load_encoder(f"{nets}:{name}")
-    return Request(encoder, select(encoder.layers, choice))
+    return Request(encoder, select(encoder.layers, choice), parse_pool(pool))
 
 
 def plainly(encoder, stimuli, layer):
@@ -31,18 +32,31 @@ def plainly(encoder, stimuli, layer):
 
 def test_rows_are_the_layers_means_in_the_order_of_the_stimuli(nets, photos):
     stimuli, wanted = load_stimuli(str(photos)), request(nets)
-    (found,) = extract([wanted], stimuli, parse_pool("mean"), batch_size=5)
+    (found,) = extract([wanted], stimuli, batch_size=5)
     assert found.ids == stimuli.ids
     for name in ("0.0", "0.1", "0.2"):
         assert torch.allclose(found.layers[name], plainly(wanted.encoder, stimuli, name), atol=1e-6)
+
+
+def test_requests_of_one_encoder_share_its_forward_pass(nets, photos):
+    stimuli, mean = load_stimuli(str(photos)), request(nets)
+    passes = []
+    mean.encoder.module.register_forward_hook(lambda *_: passes.append(1))
+    both = extract([mean, replace(mean, pool=parse_pool("max"))], stimuli, batch_size=12)
+    (alone,) = extract([request(nets, pool="max")], stimuli, batch_size=12)
+    assert len(passes) == 1
+    assert [x.pool for x in both] == ["mean", "max"]
+    for name, rows in alone.layers.items():
+        assert torch.equal(rows, both[1].layers[name])
+        assert not torch.equal(rows, both[0].layers[name])
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 12, 100])
 @pytest.mark.parametrize("workers", [1, 3])
 def test_batches_and_threads_change_nothing(nets, photos, batch_size, workers):
     stimuli, wanted = load_stimuli(str(photos)), request(nets)
-    (found,) = extract([wanted], stimuli, parse_pool("mean"), batch_size=batch_size, workers=workers)
-    (again,) = extract([wanted], stimuli, parse_pool("mean"), batch_size=4)
+    (found,) = extract([wanted], stimuli, batch_size=batch_size, workers=workers)
+    (again,) = extract([wanted], stimuli, batch_size=4)
     assert found.meta["fingerprint"] == again.meta["fingerprint"]
     for name, rows in found.layers.items():
         assert torch.allclose(rows, again.layers[name], atol=1e-6)
@@ -52,15 +66,15 @@ def test_two_encoders_share_one_decoding(nets, photos):
     stimuli = load_stimuli(str(photos))
     loads = []
     counted = type(stimuli)(stimuli.name, stimuli.ids, lambda i: loads.append(i) or stimuli.load(i))
-    found = extract([request(nets), request(nets, "other")], counted, parse_pool("mean"))
+    found = extract([request(nets), request(nets, "other")], counted)
     assert sorted(loads) == list(range(12))
     assert len(found) == 2
 
 
 def test_the_fingerprint_is_of_ids_and_pixels(nets, photos):
     stimuli = load_stimuli(str(photos))
-    (first,) = extract([request(nets)], stimuli, parse_pool("mean"))
-    (fewer,) = extract([request(nets)], stimuli.take(range(11)), parse_pool("mean"))
+    (first,) = extract([request(nets)], stimuli)
+    (fewer,) = extract([request(nets)], stimuli.take(range(11)))
     content = hashlib.blake2b(digest_size=16)
     for i, name in enumerate(stimuli.ids):
         content.update(name.encode() + b"\0" + hashlib.blake2b(stimuli.load(i).tobytes(), digest_size=16).digest())
@@ -74,16 +88,16 @@ def test_unreadable_pictures_stop_the_run_named_and_counted(nets, photos):
     with pytest.raises(
         UnreadableImagesError, match=r"2 of 12 pictures can't be decoded: cats/03.png .*dogs/08.png"
     ) as e:
-        extract([request(nets)], load_stimuli(str(photos)), parse_pool("mean"), batch_size=3)
+        extract([request(nets)], load_stimuli(str(photos)), batch_size=3)
     assert [i for i, _ in e.value.skipped] == ["cats/03.png", "dogs/08.png"]
     assert "--skip-unreadable" in str(e.value)
 
 
 def test_unreadable_pictures_are_left_out_on_request(nets, photos):
     stimuli = load_stimuli(str(photos))
-    (whole,) = extract([request(nets)], stimuli, parse_pool("mean"))
+    (whole,) = extract([request(nets)], stimuli)
     (photos / "cats" / "03.png").write_bytes(b"not a picture")
-    (found,) = extract([request(nets)], stimuli, parse_pool("mean"), batch_size=3, skip_unreadable=True)
+    (found,) = extract([request(nets)], stimuli, batch_size=3, skip_unreadable=True)
     assert found.ids == tuple(i for i in stimuli.ids if i != "cats/03.png")
     kept = [k for k, i in enumerate(stimuli.ids) if i != "cats/03.png"]
     for name, rows in found.layers.items():
@@ -95,13 +109,13 @@ def test_nothing_readable_is_an_error(nets, photos):
     for file in photos.rglob("*.png"):
         file.write_bytes(b"")
     with pytest.raises(UnreadableImagesError, match="none of 12 pictures"):
-        extract([request(nets)], load_stimuli(str(photos)), parse_pool("mean"), skip_unreadable=True)
+        extract([request(nets)], load_stimuli(str(photos)), skip_unreadable=True)
 
 
 def test_too_large_features_are_refused_before_the_first_picture(nets, photos, monkeypatch):
-    monkeypatch.setattr("repalign.extract.MEMORY_SHARE", 1e-9)
-    with pytest.raises(InputError, match=r"features pooled by flatten need .* GB for 12 stimuli"):
-        extract([request(nets)], load_stimuli(str(photos)), parse_pool("flatten"))
+    monkeypatch.setattr("repalign.memory.SHARE", 1e-9)
+    with pytest.raises(InputError, match=r"features of 12 stimuli pooled by flatten need .* GB"):
+        extract([request(nets, pool="flatten")], load_stimuli(str(photos)))
 
 
 def test_a_device_that_is_not_there():

@@ -10,8 +10,8 @@ import repalign
 ROOT = Path(repalign.__file__).parent
 # each line may import from the lines above it; names on one line stand in the order in which they may import
 LEVELS = [
-    ["errors", "types"],
-    ["hooks", "pooling", "encoders", "stimuli", "metrics"],
+    ["errors", "types", "memory", "progress"],
+    ["hooks", "pooling", "encoders", "stimuli", "metrics", "twosample"],
     ["spectrum", "extract", "align", "wrap", "infer", "subjects"],
     ["report"],
     ["sides", "api", "study"],

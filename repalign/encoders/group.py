@@ -18,6 +18,7 @@ from repalign.types import Activations, Geometry
 
 FEWEST = 4  # stimuli that all subjects share
 WILD = frozenset("*?[")
+KEPT = ("path", "fingerprint", "missing")  # of each subject's meta
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def group_activations(spec: Spec, subjects: Subjects) -> Activations:
         "fingerprint": hashlib.blake2b("".join(prints).encode(), digest_size=FINGERPRINT_BYTES).hexdigest(),
         "ids_by_order": bool(subjects.activations[0].meta.get("ids_by_order")),
         "n_subjects": len(members),
-        "subjects": {name: {k: a.meta[k] for k in ("path", "fingerprint")} for name, a in members.items()},
+        "subjects": {n: {k: a.meta[k] for k in KEPT if k in a.meta} for n, a in members.items()},
         "notes": [f"mean RDM of {len(members)} subjects, each of root mean square 1", *subjects.notes, *said],
     }
     return replace(

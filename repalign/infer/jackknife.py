@@ -41,7 +41,7 @@ def deleted_scores(prepared: Prepared, deleted: Sequence[Int[Tensor, " k"]]) -> 
     metric = prepared.metric
     if isinstance(metric, CosineMetric) and metric.centring is not None:
         return _from_row_sums(prepared, deleted, metric.centring)
-    return np.stack([refit(prepared, _others(len(prepared.a), rows)) for rows in deleted])
+    return np.stack([refit(prepared, others(len(prepared.a), rows)) for rows in deleted])
 
 
 def refit(prepared: Prepared, index: Int[Tensor, " m"]) -> Float[np.ndarray, "la lb"]:
@@ -179,7 +179,7 @@ def _each_own(a: Float[Tensor, "*g l k"], b: Float[Tensor, "*g l k"]) -> Float[T
     return torch.linalg.vector_norm(a, dim=-1).square()
 
 
-def _others(n: int, rows: Int[Tensor, " k"]) -> Int[Tensor, " m"]:
+def others(n: int, rows: Int[Tensor, " k"]) -> Int[Tensor, " m"]:
     """List the stimuli that stay."""
     stay = torch.ones(n, dtype=torch.bool)
     stay[rows] = False

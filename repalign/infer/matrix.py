@@ -15,6 +15,7 @@ from repalign.infer.permute import observed_scores, permuted_scores
 from repalign.infer.pvalues import benjamini_hochberg, max_t, p_values
 from repalign.infer.resample import NoTestError, arrangements_of, deletions, half_samples, members
 from repalign.metrics.base import CosineMetric, Metric
+from repalign.progress import Track, silent
 from repalign.types import Activations, Alignment, Inference
 
 INTERVALS = ("jackknife", "half", "none")
@@ -53,7 +54,9 @@ class Plan:
             raise InputError(f"permutations must not be negative, not {self.n_permutations}")
 
 
-def infer(prepared: Prepared, plan: Plan | None = None, alignment: Alignment | None = None) -> Inference:
+def infer(
+    prepared: Prepared, plan: Plan | None = None, alignment: Alignment | None = None, track: Track = silent
+) -> Inference:
     """Give every layer pair's standard error, interval, permutation p, adjusted p and q, all from whole groups.
 
     The interval is about the score that other stimuli (groups) of the same kind and number would give. The test's
@@ -70,7 +73,7 @@ def infer(prepared: Prepared, plan: Plan | None = None, alignment: Alignment | N
         alignment, nothing, nothing, nothing, nothing, nothing, nothing, nothing,
         independent_scores(prepared, plan.seed), plan.interval, 0, len(set(groups)) if groups else None, plan.seed,
     )  # fmt: skip
-    return _with_test(_with_interval(found, prepared, groups, plan), prepared, groups, plan)
+    return _with_test(_with_interval(found, prepared, groups, plan), prepared, groups, plan, track)
 
 
 def independent_scores(prepared: Prepared, seed: int) -> Float[np.ndarray, "la lb"]:
@@ -158,7 +161,9 @@ def approximations(metric: Metric) -> list[str]:
     return [f"the jackknife of {metric.label} keeps {kept} of all stimuli"] if kept and ranked else []
 
 
-def _with_test(found: Inference, prepared: Prepared, groups: Sequence[str] | None, plan: Plan) -> Inference:
+def _with_test(
+    found: Inference, prepared: Prepared, groups: Sequence[str] | None, plan: Plan, track: Track
+) -> Inference:
     n = len(prepared.a)
     if plan.n_permutations == 0 and plan.permutations is None:
         return found
@@ -170,7 +175,9 @@ def _with_test(found: Inference, prepared: Prepared, groups: Sequence[str] | Non
         note = f"no p: {prepared.metric.name} needs {prepared.metric.fewest} stimuli, and the test can use {drawn.note}"
         return replace(found, notes=(*found.notes, note))
     sign = 1 if prepared.metric.higher_is_similar else -1
-    null, observed = sign * permuted_scores(prepared, drawn), sign * observed_scores(prepared, drawn)
+    with track(f"arrangements of {prepared.metric.label}", len(drawn.index)) as advance:
+        null = sign * permuted_scores(prepared, drawn, advance)
+    observed = sign * observed_scores(prepared, drawn)
     p = p_values(observed, null)
     adjusted = max_t(observed.ravel(), null.reshape(len(null), -1)).reshape(p.shape)
     return replace(

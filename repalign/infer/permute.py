@@ -14,11 +14,14 @@ from torch import Tensor
 from repalign.align import Geometries, Prepared, embed, scores
 from repalign.infer.resample import Permutations
 from repalign.metrics.base import CosineMetric
+from repalign.progress import Advance, quiet
 
 BLOCK = 1 << 14  # pairs of stimuli gathered at once
 
 
-def permuted_scores(prepared: Prepared, permutations: Permutations) -> Float[np.ndarray, "m la lb"]:
+def permuted_scores(
+    prepared: Prepared, permutations: Permutations, advance: Advance = quiet
+) -> Float[np.ndarray, "m la lb"]:
     """Score all layer pairs under every arrangement of the stimuli of B.
 
     Where the arrangements use only some of the stimuli, those alone are embedded; `observed_scores` then gives what
@@ -29,11 +32,15 @@ def permuted_scores(prepared: Prepared, permutations: Permutations) -> Float[np.
     if not isinstance(metric, CosineMetric):
         first = embed(left, metric)
         permuted = (embed(right.take(metric, index), metric) for index in permutations.index)
-        return np.stack([scores(first, second, metric) for second in permuted])
+        found = []
+        for second in permuted:
+            found.append(scores(first, second, metric))
+            advance(1)
+        return np.stack(found)
     first, second = embed(left, metric), embed(right, metric)
     null = np.full((len(permutations.index), first.count, second.count), np.nan)
     if first.rows and second.rows:
-        found = _permuted_products(first.values, second.values, permutations.index)
+        found = _permuted_products(first.values, second.values, permutations.index, advance)
         null[np.ix_(range(len(null)), first.rows, second.rows)] = found.cpu().numpy()
     return null
 
@@ -51,7 +58,7 @@ def _restricted(prepared: Prepared, side: Geometries, permutations: Permutations
 
 
 def _permuted_products(
-    a: Float[Tensor, "la n n"], b: Float[Tensor, "lb n n"], index: Int[Tensor, "m n"]
+    a: Float[Tensor, "la n n"], b: Float[Tensor, "lb n n"], index: Int[Tensor, "m n"], advance: Advance
 ) -> Float[Tensor, "m la lb"]:
     n = a.shape[1]
     rows, columns = torch.triu_indices(n, n, 1, device=a.device)
@@ -70,6 +77,7 @@ def _permuted_products(
             part = slice(start, start + BLOCK)
             products.addmm_(left[:, part], right.index_select(0, chosen[part]), alpha=2.0)
         null[k] = products
+        advance(1)
     return null
 
 

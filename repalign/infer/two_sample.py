@@ -23,6 +23,7 @@ from repalign.twosample.plan import Plan, Valued, distinct_labellings, labelling
 from repalign.twosample.pooled import check_conditions, pool
 from repalign.twosample.units import Groups, Units, units_of_both, units_of_pairs
 from repalign.types import Activations
+from repalign.wrap import as_tensor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -220,10 +221,7 @@ def _table(
 
 
 def _features(name: str, values: ArrayLike | Tensor) -> Tensor:
-    x = values.detach() if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
-    if x.is_complex() or x.dtype == torch.bool:
-        raise InputError(f"{name} is {x.dtype}; features must be real numbers")
-    x = x.cpu() if x.dtype in (torch.float32, torch.float64) else x.cpu().double()
+    x = as_tensor(name, values).cpu()
     check_features(name, x)
     return x
 
@@ -233,9 +231,11 @@ def _layer(side: Activations, name: str) -> Tensor:
         raise unknown(f"layer of {side.encoder}", name, side.layers)
     if side.geometry == "rdm":
         raise InputError(f"{side.encoder} gives dissimilarities, but a two-sample test needs the features themselves")
-    x = side.layers[name]
-    check_features(name, x, 3 if side.geometry == "repeats" else 2)
-    return _features(name, x.double().mean(0) if side.geometry == "repeats" else x)
+    x, what = side.layers[name], f"{side.encoder} {name}"
+    if side.geometry == "repeats":
+        check_features(what, x, 3)
+        x = x.double().mean(0)
+    return _features(what, x)
 
 
 def _refuse(given: object, message: str) -> None:

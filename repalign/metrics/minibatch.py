@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repalign.errors import InputError
-from repalign.metrics.base import Centring, CosineMetric, UndefinedError
+from repalign.metrics.base import PairMetric, UndefinedError
 from repalign.metrics.gram import EPSILON, linear_gram, u_centred
 
 SMALLEST = 4  # stimuli of which HSIC₁ is defined
@@ -17,7 +17,7 @@ SMALLEST = 4  # stimuli of which HSIC₁ is defined
 
 @final
 @dataclass(frozen=True)
-class MinibatchCKA(CosineMetric):
+class MinibatchCKA(PairMetric):
     """Compare linear Grams batch by batch: `Σ_b HSIC₁(K_b, L_b) / √(Σ_b HSIC₁(K_b, K_b) · Σ_b HSIC₁(L_b, L_b))`.
 
     HSIC₁ is unbiased in every batch, so the numerator is too and so is each term of the denominator; the ratio still
@@ -28,8 +28,9 @@ class MinibatchCKA(CosineMetric):
     n < `batch` + 4 there is one batch, and the score is debiased linear CKA. A subset keeps the batches of all
     stimuli, less those left with fewer than 4.
 
-    It is here to be compared with published minibatch values: all of the Gram is computed, which saves no memory,
-    and `cka_linear` uses more pairs and varies less.
+    It is a pair metric because batches belong to places: under a permutation of one side other pairs of its stimuli
+    share a batch, so its Gram must be embedded again. It is here to be compared with published minibatch values: all
+    of the Gram is computed, which saves no memory, and `cka_linear` uses more pairs and varies less.
     """
 
     batch: int = 256
@@ -75,11 +76,6 @@ class MinibatchCKA(CosineMetric):
         """List shift, isotropic scale and rotation."""
         return frozenset({"shift", "scale", "orthogonal"})
 
-    @property
-    def centring(self) -> Centring | None:
-        """Give None: each batch is centred by itself, so no sums over all stimuli give a deletion."""
-        return None
-
     def geometry(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
         """Compute the linear Gram of features centred over all stimuli; its diagonal holds each one's batch number.
 
@@ -99,8 +95,8 @@ class MinibatchCKA(CosineMetric):
             taken.diagonal().copy_(geometry.diagonal())
         return taken
 
-    def embed(self, geometry: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
-        """U-centre the Gram of each batch, over `√(m(m−3))` of its m stimuli, zero between batches.
+    def embed(self, geometry: Float[Tensor, "n n"]) -> Float[Tensor, " k"]:
+        """List the U-centred Grams of the batches, each over `√(m(m−3))` of its m stimuli, scaled to length one.
 
         Raises UndefinedError when nothing is left after centring, or when no batch holds 4 stimuli.
         """
@@ -109,15 +105,16 @@ class MinibatchCKA(CosineMetric):
         members = [rows for rows in members if len(rows) >= SMALLEST]
         if not members:
             raise UndefinedError(f"no batch holds {SMALLEST} stimuli")
-        noise = len(geometry) * EPSILON * float((geometry - torch.diag(numbers)).norm())
-        embedded = torch.zeros_like(geometry)
-        for rows in members:
-            m, block = len(rows), u_centred(geometry[rows][:, rows])
-            if float(block.norm()) > noise:
-                embedded[rows[:, None], rows] = block / (m * (m - 3)) ** 0.5
-        if not embedded.any():
+        blocks = [u_centred(geometry[rows][:, rows]) for rows in members]
+        size = float((geometry - torch.diag(numbers)).norm())
+        if max(float(b.norm()) for b in blocks) <= len(geometry) * EPSILON * size:
             raise UndefinedError("its centred Gram is zero in every batch")
-        return embedded
+        listed = torch.cat([b.flatten() / (len(b) * (len(b) - 3)) ** 0.5 for b in blocks])
+        return listed / listed.norm()
+
+    def score(self, a: Float[Tensor, " k"], b: Float[Tensor, " k"]) -> float:
+        """Compute the cosine of two lists of the same batches."""
+        return float(a @ b)
 
 
 def batch_numbers(n: int, batch: int, seed: int) -> Int[Tensor, " n"]:

@@ -33,7 +33,8 @@ class MutualKNN(PairMetric):
     Invariant to scale and rotation, `euclidean` to shift too. Only local order counts: two layers can agree on
     categories and score near 0, or differ in everything coarse and score near 1. Frames of one video are each
     other's neighbours in any layer, so they inflate the score: k should be larger than a group, or compare one
-    frame a video. Values of different n or k can't be compared.
+    frame a video. Values of different n or k can't be compared. A delete-one jackknife overstates the standard error
+    (0.050 for 0.028 at n = 60, k = 5), since an overlap jumps.
     """
 
     k: int = 10

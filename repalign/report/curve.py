@@ -94,9 +94,8 @@ def _draw_ceiling(axes: Axes, study: Study, metric: Metric, colour: str) -> None
     low, high = study.a.ceiling(metric)
     if along_depth(study) and np.isfinite(low).any():
         look: dict[str, Any] = {"facecolor": to_rgba(colour, 0.06), "edgecolor": to_rgba(colour, 0.8)}
-        axes.fill_between(
-            study.a.depths, low, high, linewidth=0.8, linestyle=(0, (6, 3)), zorder=1, label=CEILING, **look
-        )
+        look["label"] = f"{CEILING} of {metric.label}"
+        axes.fill_between(study.a.depths, low, high, linewidth=0.8, linestyle=(0, (6, 3)), zorder=1, **look)
 
 
 def _draw_independent(axes: Axes, study: Study, metric: Metric, colour: str) -> None:
@@ -130,13 +129,16 @@ def _finish(axes: Axes, study: Study, lowest: float, highest: float) -> None:
 
 def _under(study: Study) -> list[str]:
     rests = list(dict.fromkeys(text for metric in study.metrics if (text := brief(study, metric))))
-    return [seen(study), *rests, "rings mark peaks"]
+    return [seen(study), *rests]
 
 
 def _head(axes: Axes, study: Study) -> None:
     """Put title and legend above the axes."""
     a, b = sides(study)
-    title = [*textwrap.wrap(f"{a} × {b}, matched by depth", 70), *textwrap.wrap("; ".join(_under(study)), 90)]
+    title = [
+        *textwrap.wrap(f"{a} × {b}, matched by depth; rings mark peaks", 80),
+        *textwrap.wrap("; ".join(_under(study)), 90),
+    ]
     legend = axes.legend(
         loc="lower left",
         bbox_to_anchor=(-0.01, 1.0),

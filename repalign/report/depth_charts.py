@@ -7,7 +7,7 @@ from repalign.report.chart import COLOURS, Box, Chart, Series, Tick, score_box, 
 from repalign.report.saved import Study
 from repalign.report.scores import diagonal, matched_curve, null_bands
 from repalign.report.sentences import ONE_CHANNEL, described, sides
-from repalign.report.wording import number
+from repalign.report.wording import listed, number
 
 ONE_DIRECTION = 2.0
 """A participation ratio below this says that one direction dominates the layer."""
@@ -25,6 +25,7 @@ def curve_chart(study: Study) -> Chart:
     box = score_box(axis_values(study))
     series = tuple(_measure(study, k, box) for k in range(len(study.metrics)))
     band = "".join(box.area(xs, low, high) for low, high in null_bands(study))
+    capped = [one.label for one in series if one.ceiling]
     return Chart(
         name="curve",
         alt="Scores of each layer with the layer of the other side nearest in depth: "
@@ -37,13 +38,13 @@ def curve_chart(study: Study) -> Chart:
         band=band,
         band_label=NULL if band else "",
         chance_label=INDEPENDENT if any(one.chance for one in series) else "",
-        ceiling_label=CEILING if any(one.ceiling for one in series) else "",
+        ceiling_label=f"{CEILING} of {listed(capped)}" if capped else "",
     )
 
 
 def ratio_chart(study: Study) -> Chart | None:
     """Lay out the participation ratio of every layer over depth, or nothing when the study has none."""
-    ratios = [study.a.ratios, study.b.ratios]
+    ratios = study.a.ratios, study.b.ratios
     known = np.concatenate([r[np.isfinite(r)] for r in ratios])
     if known.size == 0:
         return None
@@ -64,7 +65,7 @@ def ratio_chart(study: Study) -> Chart | None:
 
 def share_chart(study: Study) -> Chart | None:
     """Lay out the part of each layer's variance in its strongest channel, or nothing when the study has none."""
-    shares = [study.a.shares, study.b.shares]
+    shares = study.a.shares, study.b.shares
     known = np.concatenate([s[np.isfinite(s)] for s in shares])
     if known.size == 0:
         return None
@@ -118,7 +119,9 @@ def along_depth(study: Study) -> bool:
     return 1 < len(study.a.layers) == len(set(study.a.depths.tolist()))
 
 
-def _both_sides(study: Study, values: list[Float[np.ndarray, " l"]], box: Box) -> tuple[Series, ...]:
+def _both_sides(
+    study: Study, values: tuple[Float[np.ndarray, " la"], Float[np.ndarray, " lb"]], box: Box
+) -> tuple[Series, ...]:
     drawn = zip((0, 1), sides(study), (study.a.depths, study.b.depths), values, strict=True)
     return tuple(Series(name, k, box.line(z, v), box.dots(z, v)) for k, name, z, v in drawn)
 

@@ -153,9 +153,8 @@ def _draw_bar(axes: Axes, metric: Metric, low: float) -> None:
 def _write_titles(axes: Axes, study: Study, metric: Metric) -> None:
     a, b = sides(study)
     wide = int(axes.get_window_extent().width / axes.figure.get_dpi() * 14 + 10)
-    under = "\n".join(
-        textwrap.wrap(" · ".join(part for part in (f"{a} × {b}", seen(study), brief(study, metric)) if part), wide)
-    )
+    parts = [f"{a} × {b}", seen(study), brief(study, metric)]
+    under = "\n".join(textwrap.wrap(" · ".join(part for part in parts if part), wide))
     axes.annotate(under, (0, 1), (0, 8), "axes fraction", "offset points", va="bottom", color=QUIET, fontsize=8.5)
     lines = under.count("\n") + 1
     axes.annotate(

@@ -61,8 +61,12 @@ def question(study: Study) -> str:
 
 
 def answer(study: Study) -> str:
-    """Answer by the first measure: where most alike, where they part, what chance gives."""
+    """Answer by the first measure: where most alike, where they part, what chance gives, and what is not known."""
     metric = study.metrics[0]
+    return _answer(study, metric) + _unsure(study, metric)
+
+
+def _answer(study: Study, metric: Metric) -> str:
     label = f"{metric.label}," if "," in metric.label else metric.label
     chance = _chance(study, metric)
     if is_self(study):
@@ -135,6 +139,17 @@ def _layers(pair: Pair) -> str:
 
 def _score(pair: Pair) -> str:
     return f"{number(pair.value)} {interval(pair.ci_low, pair.ci_high)}" if pair.has_interval else number(pair.value)
+
+
+def _unsure(study: Study, metric: Metric) -> str:
+    """Say that a score has no interval or no p although the study looked for them, and what it says of the reason."""
+    known = study.certainty.get(metric.id)
+    columns = {"interval": "ci_low", "p-value": "p"}
+    missing = [what for what, column in columns.items() if not np.isfinite(study.matrix(metric, column)).any()]
+    if known is None or not missing:
+        return ""
+    reason = f": {'; '.join(known.notes)}" if known.notes else ""
+    return f" These scores have no {listed(missing, 'and no')}{reason}."
 
 
 def _against(pair: Pair, short: bool = False) -> str:

@@ -84,12 +84,12 @@ def said_of_growths(study: Study) -> str:
     if not settled:
         return ""
     worst = max(settled, key=lambda g: abs(g.settled))
-    half = f"{worst.n[-1] / 2:,.0f}"
-    name = worst.metric.label if len(settled) == 1 else f"no measure's average more than that of {worst.metric.label}"
+    label = worst.metric.label
+    moves = f"the average of {label} moves by " if len(settled) == 1 else f"averages move most for {label}, by "
     return (
-        f"From {half} to {worst.n[-1]:,.0f} {study.pictures} {name} moves by {number(worst.settled)}: where a line "
-        f"has become flat, more {study.pictures} would change little. Ribbons hold 95 % of the subsets and close at "
-        "the right by themselves, as there is only one subset with everything in it."
+        f"From {worst.n[-1] / 2:,.0f} to {worst.n[-1]:,.0f} {study.pictures} {moves}{number(worst.settled)}: where a "
+        f"line has become flat, more {study.pictures} would change little. Ribbons hold 95 % of the subsets and close "
+        "at the right by themselves, as there is only one subset with everything in it."
     )
 
 

@@ -16,6 +16,19 @@ TITLES = {
     "more_aligned": "A aligns more than B",
 }
 
+COLUMNS = (
+    ("statistic", "statistic"),
+    ("by chance", "chance"),
+    ("p", "p"),
+    ("p, adjusted", "p_adjusted"),
+    ("q", "q"),
+    ("n", "n"),
+    ("groups", "groups"),
+    ("permutations", "permutations"),
+)
+COUNTS = {"n": "n = {}", "groups": "{} groups", "permutations": "{} permutations"}
+"""Fields that are said once where every row has the same."""
+
 
 @dataclass(frozen=True)
 class ResultRow:
@@ -34,10 +47,15 @@ class ResultRow:
 
 @dataclass(frozen=True)
 class ResultTable:
-    """All rows of one test of one measure, what they come to, and their notes with the layers noted."""
+    """All rows of one test of one measure, what they come to, and their notes with the layers noted.
+
+    `columns` are the headings and fields worth a column; what is the same in all rows is said in `rests_on`.
+    """
 
     title: str
     said: str
+    rests_on: str
+    columns: tuple[tuple[str, str], ...]
     rows: tuple[ResultRow, ...]
     notes: tuple[str, ...]
 
@@ -53,10 +71,15 @@ def result_tables(study: Study) -> list[ResultTable]:
 def _table(study: Study, test: str, metric: str, rows: list[Tested]) -> ResultTable:
     labels = {one.id: one.label for one in study.metrics}
     title = TITLES.get(test, test)
+    shown = tuple(_row(one) for one in rows)
+    same = {f for f in COUNTS if len({getattr(row, f) for row in shown}) == 1}
+    filled = {f for _, f in COLUMNS if any(getattr(row, f) for row in shown)}
     return ResultTable(
         title=f"{title}: {labels.get(metric, metric)}" if metric else title,
         said=_sum(study, rows),
-        rows=tuple(_row(one) for one in rows),
+        rests_on=", ".join(COUNTS[f].format(getattr(shown[0], f)) for f in COUNTS if f in same & filled),
+        columns=tuple((head, f) for head, f in COLUMNS if f in filled - same),
+        rows=shown,
         notes=tuple(_notes(rows)),
     )
 

@@ -17,6 +17,7 @@ from repalign.twosample.base import TwoSampleStatistic
 from repalign.twosample.pooled import Pooled
 from repalign.twosample.units import Units
 
+SAME = "every arrangement gives the same value, so p is 1 and says nothing"
 ROUNDING = 64 * EPSILON  # of the largest kernel value or distance: a statistic below it is zero
 
 
@@ -35,8 +36,8 @@ class Plan:
     def values(self, statistic: TwoSampleStatistic, pooled: Pooled, what: str) -> "Valued":
         """Value every arrangement, the observed one in the same product as the others, so that ties are ties.
 
-        Two conditions that are the same differ by rounding alone, which is set to zero. Without a value, warns and
-        names `what`.
+        What differs by rounding alone is made equal, and zero for two conditions that are the same. Without a value,
+        warns and names `what`.
         """
         try:
             form = statistic.prepare(pooled)
@@ -44,12 +45,17 @@ class Plan:
             warnings.warn(f"{statistic.name} of {what} has no value (NaN): {reason}", RepalignWarning, stacklevel=3)
             return Valued(np.full(len(self.rows), np.nan), 1.0, str(reason))
         values = form.relabelled(self.rows) if self.rows.dtype == torch.bool else form.swapped(self.rows)
-        return Valued(torch.where(values.abs() <= ROUNDING * form.scale, 0.0, values).numpy(), form.unit)
+        rounding = ROUNDING * form.scale
+        if len(values) > 1 and float((values - values[0]).abs().max()) <= rounding:
+            values, note = torch.full_like(values, float(values[0])), SAME
+        else:
+            note = ""
+        return Valued(torch.where(values.abs() <= rounding, 0.0, values).numpy(), form.unit, note)
 
 
 @dataclass(frozen=True)
 class Valued:
-    """A statistic of every arrangement of a plan, in units of `unit`; NaN with the reason in `note`."""
+    """A statistic of every arrangement of a plan, in units of `unit`; `note` says why it is NaN or never changes."""
 
     values: Float[np.ndarray, " m"]
     unit: float

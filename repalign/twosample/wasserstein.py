@@ -13,7 +13,7 @@ from repalign.errors import InputError
 from repalign.twosample.base import Arrangeable, TwoSampleStatistic
 from repalign.twosample.pooled import Pooled
 
-MOST_POINTS = 2000  # of one condition that are assigned exactly: 0.3 s and 32 MB for one arrangement
+MOST_POINTS = 2000  # of one condition that are assigned exactly; the costs of one arrangement are then 32 MB
 ELEMENTS = 1 << 17  # labels of points summed at once: what a processor keeps near it (1 MB)
 
 
@@ -24,12 +24,14 @@ class Wasserstein1(TwoSampleStatistic):
 
     Never negative, 0 for equal samples only; at most the mean distance between the points of a pair. Needs as many
     points in x as in y. In many dimensions n points are far from any other n, so it is well above 0 for equal
-    distributions (it falls as n^(−1/d)): compare it with the mean of its null.
+    distributions (it falls as n^(−1/d)): compare it with the mean of its null. Where every stimulus lies nearest to
+    its own copy, the pairs are the best assignment whichever of them are swapped: a paired test then sees nothing
+    (p = 1, with a note), in 64 dimensions from a correlation of 0.9 on. Use `energy` or `mmd2` there.
 
-    The assignment takes O(n³) and a test repeats it for every arrangement, on distances computed once: 1,000
-    arrangements of n = 100, 300 and 1,000 take about 0.5 s, 5 s and 80 s. Above 2,000 points of either condition,
-    `sliced_wasserstein1` takes its place, and the result's name and note say so: its values are smaller and must not
-    be compared with these.
+    An assignment takes O(n³) and a test repeats it for every arrangement, on distances computed once: 1,000
+    arrangements of unrelated points take about 0.5 s for n = 100, 7 s for 300 and 2 min for 1,000. Above 2,000 points
+    of either condition `sliced_wasserstein1` takes its place, and the result's name and note say so: its values are
+    smaller and must not be compared with these.
     """
 
     name: ClassVar[str] = "wasserstein1"
@@ -106,7 +108,15 @@ class Assignment(Arrangeable):
     costs: Float[Tensor, "N N"]
 
     def relabelled(self, first: Bool[Tensor, "m N"]) -> Float[Tensor, " m"]:
-        """Assign anew for every arrangement."""
+        """Assign anew for every arrangement.
+
+        Raises InputError when groups of unequal size leave other numbers of x and y.
+        """
+        if (first.sum(1) * 2 != first.shape[1]).any():
+            raise InputError(
+                "wasserstein1 assigns points one to one, so relabelling whole groups needs groups of one size; cut "
+                "them to one size, or use sliced_wasserstein1"
+            )
         costs = self.costs.numpy()
         return torch.tensor([_mean_cost(costs[row][:, ~row]) for row in first.numpy()], dtype=torch.float64)
 

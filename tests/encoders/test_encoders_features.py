@@ -116,6 +116,10 @@ def test_objects_need_pickle_and_are_refused(tmp_path, name):
         ({"x": np.ones((0, 3))}, "no array of shape (stimuli, features) with anything in it"),
         ({"x": X, "y": Y[:4]}, "layers have unequal numbers of rows (x: 6, y: 4)"),
         ({"x": X, "ids": np.array(NAMES[:5])}, "5 ids for 6 rows; give one id a row"),
+        ({"x": X, "groups": np.array(NAMES[:5])}, "5 groups for 6 stimuli; give one group a stimulus, or none"),
+        ({"x": X, "y": np.ones((2, 6, 3))}, "every layer needs the same repeats and stimuli (x: 6 × d, y: 2 × 6 × d)"),
+        ({"x": np.ones((2, 6, 3)), "y": np.ones((3, 6, 3))}, "(x: 2 × 6 × d, y: 3 × 6 × d); if the middle axis counts"),
+        ({"x": np.ones((6, 9, 3)), "ids": np.array(NAMES)}, "but there are 6 ids; if the middle axis counts positions"),
         ({"x": X, "ids": np.array(["a"] * 6)}, "1 ids stand more than once (a); ids must be unique"),
         ({"x": X * np.nan}, "'x' has 24 entries that are NaN or infinite"),
         ({"x": X.astype(complex)}, "'x' holds complex128 and no real numbers"),
@@ -135,6 +139,9 @@ def test_wrong_arrays(tmp_path, arrays, message):
         ("id,f0,f1\na,1,2\nb,1\n", "line 3 has 2 cells, not 3"),
         ("id,f0,f1\na,1,2\nb,1,x\n", "line 3, column 3 holds 'x' and no number"),
         ("id,f0\na,\n", "line 2, column 2 holds '' and no number"),
+        ("id,f0\na,NA\n", "line 2, column 2 holds 'NA' and no number"),
+        ("id,f0\na,nan\n", "1 entries that are NaN or infinite"),
+        ("id,group,f0\na,g,x\n", "line 2, column 3 holds 'x' and no number"),
         ("id,f0\na,1\na,2\n", "1 ids stand more than once (a)"),
     ],
 )
@@ -146,7 +153,7 @@ def test_wrong_tables(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({"ids": "a, b"}, "the metadata must hold 'ids' and 'layers' as JSON lists"),
+        ({"ids": "a, b"}, "the metadata must hold 'ids', 'groups' and 'layers' as JSON lists"),
         ({"layers": '["y"]'}, "the metadata's 'layers' must list every tensor once"),
     ],
 )
@@ -159,3 +166,46 @@ def test_an_npz_under_another_name(tmp_path):
     np.savez(tmp_path / "x.npz", x=X)
     (tmp_path / "x.npz").rename(tmp_path / "x.npy")
     refused(tmp_path / "x.npy", "is an archive of arrays; give it the ending .npz")
+
+
+def test_three_axes_are_repeats_and_say_so(tmp_path):
+    values = np.random.default_rng(1).standard_normal((4, 6, 3))
+    np.savez(tmp_path / "x.npz", v1=values, it=values[:, :, :2], ids=np.array(NAMES), rt=np.ones(6))
+    found = load_encoder(f"features:{tmp_path / 'x.npz'}")
+    assert found.geometry == "repeats"
+    assert found.ids == NAMES
+    assert found.layers["v1"].shape == (4, 6, 3)
+    assert found.join(("c", "a")).layers["it"].shape == (4, 2, 2)
+    assert found.meta["notes"] == ["three axes taken as 4 repeats of 6 stimuli × 3, 2 features"]
+    assert found.meta["left_out"] == ["rt"]
+
+
+@pytest.mark.parametrize("kind", ["npz", "safetensors", "csv"])
+def test_groups(tmp_path, kind):
+    groups, path = ("u", "u", "v", "v", "w", "w"), tmp_path / f"x.{kind}"
+    if kind == "npz":
+        np.savez(path, x=X, ids=np.array(NAMES), groups=np.array(groups))
+    elif kind == "safetensors":
+        metadata = {"ids": json.dumps(NAMES), "groups": json.dumps(groups)}
+        save_file({"x": torch.from_numpy(X)}, path, metadata=metadata)
+    else:
+        rows = [f"{i},{g},{','.join(map(repr, x.tolist()))}" for i, g, x in zip(NAMES, groups, X, strict=True)]
+        path.write_text("\n".join(["id,group,a,b,c,d", *rows]))
+    found = load_encoder(f"features:{path}")
+    assert found.groups == groups
+    assert found.ids == NAMES
+    assert next(iter(found.layers.values())).shape == (6, 4)
+    assert found.join(("f", "a")).groups == ("w", "u")
+
+
+def test_several_subjects_have_no_mean(tmp_path):
+    for name in ("sub-1", "sub-2"):
+        np.save(tmp_path / f"{name}.npy", X)
+    message = "stands for several subjects, whose features have no mean; name one file, compare every subject"
+    refused(tmp_path, message)
+    refused(tmp_path / "sub-*.npy", message)
+
+
+def test_a_name_with_a_bracket_is_a_file_when_there_is_one(tmp_path):
+    np.save(tmp_path / "x[1].npy", X)
+    assert len(load_encoder(f"features:{tmp_path / 'x[1].npy'}")) == 6

@@ -17,7 +17,8 @@ VARIANTS = [
     "cka_linear", "cka_linear:debiased=false", "cka_rbf", "cka_rbf:debiased=false", "cka_rbf:median=offdiag",
     "cka_rbf:bandwidth=0.4",
     *(f"rsa:rdm={d},compare={c}" for d in ("correlation", "euclidean", "sqeuclidean", "cosine")
-      for c in ("spearman", "pearson", "cosine")),
+      for c in ("spearman", "pearson", "cosine", "kendall_a", "kendall_b", "corr_cov", "cosine_cov")),
+    "distance_correlation", "distance_correlation:debiased=false", "cka_minibatch", "cka_minibatch:batch=64,seed=1",
     "procrustes", "cca", "svcca", "svcca:variance=0.8", "linear_predictivity", "linear_predictivity:scoring=pearson",
     "mutual_knn", "mutual_knn:k=3,distance=euclidean",
 ]  # fmt: skip
@@ -141,7 +142,7 @@ def test_names_and_options_with_typos():
         make_metric("cka_liner")
     with pytest.raises(InputError, match="unknown option of rsa 'rdms'; did you mean rdm"):
         parse_metric("rsa:rdms=cosine")
-    with pytest.raises(InputError, match="rdm must be one of correlation, euclidean, sqeuclidean, cosine, not 'cos'"):
+    with pytest.raises(InputError, match=r"rdm must be one of correlation, euclidean, .*, crossnobis, not 'cos'"):
         parse_metric("rsa:rdm=cos")
     with pytest.raises(InputError, match="debiased takes true or false, not 'maybe'"):
         parse_metric("cka_linear:debiased=maybe")

@@ -62,11 +62,11 @@ def test_distance_correlation_is_dcors(name):
 def test_distance_correlation_of_a_bivariate_normal(rho):
     """Székely, Rizzo & Bakirov 2007, theorem 7, gives the population value."""
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(2500, 1))
-    y = rho * x + np.sqrt(1 - rho**2) * rng.normal(size=(2500, 1))
+    x = rng.normal(size=(1500, 1))
+    y = rho * x + np.sqrt(1 - rho**2) * rng.normal(size=(1500, 1))
     top = rho * np.arcsin(rho) + np.sqrt(1 - rho**2) - rho * np.arcsin(rho / 2) - np.sqrt(4 - rho**2) + 1
     population = top / (1 + np.pi / 3 - np.sqrt(3))
-    assert similarity(x, y, "distance_correlation") == pytest.approx(population, abs=0.02)
+    assert similarity(x, y, "distance_correlation") == pytest.approx(population, abs=0.03)
 
 
 def test_distance_correlation_sees_what_linear_cka_can_not():
@@ -78,7 +78,7 @@ def test_distance_correlation_sees_what_linear_cka_can_not():
 def test_debiased_distance_correlation_of_independent_wide_features_is_near_zero():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(60, 500)), rng.normal(size=(60, 500))
-    assert abs(similarity(x, y, "distance_correlation")) < 0.03
+    assert abs(similarity(x, y, "distance_correlation")) < 0.1  # its standard error is 0.024
     assert similarity(x, y, "distance_correlation", debiased=False) > 0.8
 
 
@@ -103,11 +103,11 @@ def test_a_deletion_follows_from_the_embedding_as_its_centring_says(spec, centre
 
 def minibatch_cka(x, y, numbers, hsic):
     """Nguyen, Raghu & Kornblith 2021, from Grams of features centred over all stimuli."""
-    k, l = reference.linear_kernel(x), reference.linear_kernel(y)
+    k, m = reference.linear_kernel(x), reference.linear_kernel(y)
     sums = np.zeros(3)
     for b in set(numbers.tolist()):
         rows = np.ix_(numbers == b, numbers == b)
-        sums += [hsic(k[rows], l[rows]), hsic(k[rows], k[rows]), hsic(l[rows], l[rows])]
+        sums += [hsic(k[rows], m[rows]), hsic(k[rows], k[rows]), hsic(m[rows], m[rows])]
     return sums[0] / np.sqrt(sums[1] * sums[2])
 
 
@@ -120,8 +120,8 @@ def test_minibatch_cka_is_its_definition(name, batch, seed):
     # near zero the rounding of the sums is what is left of ten digits
     assert ours == pytest.approx(minibatch_cka(x, y, numbers, reference.hsic_unbiased), rel=1e-8, abs=1e-11)
 
-    def theirs(k, l):
-        return float(hsic1(torch.tensor(k)[None], torch.tensor(l)[None]))
+    def theirs(k, m):
+        return float(hsic1(torch.tensor(k)[None], torch.tensor(m)[None]))
 
     assert ours == pytest.approx(minibatch_cka(x, y, numbers, theirs), rel=1e-8, abs=1e-11)
 
@@ -161,14 +161,14 @@ def test_minibatches_are_symmetric_bounded_and_invariant(seed):
 def test_minibatch_numerator_is_unbiased():
     """Over the partitions the mean of HSIC₁ of the batches is HSIC₁ of all."""
     x, y = regime("plain")
-    k, l = reference.linear_kernel(x), reference.linear_kernel(y)
+    k, m = reference.linear_kernel(x), reference.linear_kernel(y)
     values = []
     for seed in range(400):
         numbers = batch_numbers(40, 5, seed).numpy()
         blocks = [np.ix_(numbers == b, numbers == b) for b in range(8)]
-        values.append(np.mean([reference.hsic_unbiased(k[rows], l[rows]) for rows in blocks]))
+        values.append(np.mean([reference.hsic_unbiased(k[rows], m[rows]) for rows in blocks]))
     error = np.std(values) / len(values) ** 0.5
-    assert abs(np.mean(values) - reference.hsic_unbiased(k, l)) < 4 * error
+    assert abs(np.mean(values) - reference.hsic_unbiased(k, m)) < 4 * error
     assert error < 0.02 * np.mean(values)
 
 
@@ -180,7 +180,7 @@ def test_a_subset_keeps_its_batches_and_a_new_order_does_not():
     kept = torch.arange(1, 40)
     left = minibatch_cka(x[1:], y[1:], numbers[1:].numpy(), reference.hsic_unbiased)
     a, b = (metric.embed(metric.take(metric.geometry(torch.tensor(v)), kept)) for v in (x, y))
-    assert float((a * b).sum() / a.norm() / b.norm()) == pytest.approx(left, rel=1e-10)
+    assert metric.score(a, b) == pytest.approx(left, rel=1e-10)
     order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
     moved = metric.take(geometry, order)
     assert torch.equal(moved.diagonal(), numbers.double())
@@ -215,7 +215,7 @@ def tau(a, b):
 @pytest.mark.parametrize("rdm", ["correlation", "euclidean", "sqeuclidean", "cosine"])
 @pytest.mark.parametrize("how", ["kendall_a", "kendall_b"])
 def test_kendall_is_rsatoolboxs(name, rdm, how):
-    x, y = regime(name)
+    x, y = (v[:100] for v in regime(name))  # fewer of the 300 stimuli of n ≫ p, to be quick
     a, b = pdist(x, rdm), pdist(y, rdm)
     a, b = np.round(a / a.max(), 10), np.round(b / b.max(), 10)  # rsatoolbox ranks rounding apart
     # 1 − product loses ten digits of a distance of 1e-12; nearly parallel patterns: ties depend on where one cuts
@@ -240,7 +240,8 @@ def test_kendall_worked_by_hand():
     a = 1 1 2 3 4 5 against b = 1 2 3 3 5 4: 2 pairs tied, 1 discordant, 12 concordant: τ-a = 11/15, τ-b = 11/14.
     """
     a, b = squareform([1, 2, 3, 4, 5, 6]), squareform([1, 2, 3, 4, 6, 5])
-    assert rsa_of_rdms(a, b, "kendall_a") == rsa_of_rdms(a, b, "kendall_a") == 13 / 15
+    assert rsa_of_rdms(a, b, "kendall_a") == 13 / 15
+    assert rsa_of_rdms(a, b, "kendall_b") == pytest.approx(13 / 15, rel=1e-15)
     a, b = squareform([1, 1, 2, 3, 4, 5]), squareform([1, 2, 3, 3, 5, 4])
     assert rsa_of_rdms(a, b, "kendall_a") == 11 / 15
     assert rsa_of_rdms(a, b, "kendall_b") == pytest.approx(11 / 14, rel=1e-15)
@@ -277,7 +278,7 @@ def test_kendall_scores_the_pairs_present_in_both():
     b = torch.tensor([nan, 1, 0, 2, 3, 3], dtype=torch.float64)
     expected = kendalltau([1, 2, 3, 4], [1, 0, 3, 3]).statistic
     assert metric.score(a, b) == pytest.approx(expected, rel=1e-14)
-    assert np.isnan(metric.score(a, torch.tensor([1.0, nan, nan, 0, 2, 2], dtype=torch.float64)[[1, 2, 3, 0, 4, 5]]))
+    assert np.isnan(metric.score(a, torch.tensor([nan, nan, nan, 0, 2, 2], dtype=torch.float64)))
 
 
 @pytest.mark.parametrize("how", ["kendall_a", "corr_cov", "spearman"])
@@ -310,7 +311,7 @@ def test_a_chain_of_near_values_is_no_giant_tie():
     places = dense_ranks(chain)
     assert 90 <= places.max() < 110  # 1e-8 wide, ties of 1e-10
     widths = [float(chain[places == k].max() - chain[places == k].min()) for k in range(int(places.max()) + 1)]
-    assert max(widths) <= 1e-10
+    assert max(widths) <= 1e-10 * (1 + 1e-5)  # but for rounding
     assert (midranks(chain).diff() >= 0).all()
     assert torch.equal(dense_ranks(chain.flip(0)), places.flip(0))
 
@@ -334,8 +335,8 @@ def test_negative_distances_are_ranked_too():
 @pytest.mark.parametrize("rdm", ["correlation", "euclidean", "sqeuclidean", "cosine"])
 @pytest.mark.parametrize("how", ["corr_cov", "cosine_cov"])
 def test_whitened_rsa_is_rsatoolboxs(name, rdm, how):
-    x, y = (v[:60] for v in regime(name))  # rsatoolbox takes minutes for 300 stimuli
-    # as above: the reference's cosine distances have lost ten digits
+    x, y = (v[:60] for v in regime(name))  # as above
+    # the reference's cosine distances have lost ten digits
     rel = 1e-5 if rdm == "cosine" and name == "huge offset" else 1e-8
     expected = by_rsatoolbox(pdist(x, rdm), pdist(y, rdm), how)
     assert similarity(x, y, "rsa", rdm=rdm, compare=how) == pytest.approx(expected, rel=rel, abs=1e-11)
@@ -409,7 +410,7 @@ def test_options_that_can_not_be():
         make_metric("rsa", compare="kendall")
     with pytest.raises(InputError, match="rsa: compare must be one of kendall_a, kendall_b, not 'spearman'"):
         KendallRSA(compare="spearman")
-    with pytest.raises(InputError, match="batch must be at least 4 stimuli, .* not 3"):
+    with pytest.raises(InputError, match=r"batch must be at least 4 stimuli, .* not 3"):
         make_metric("cka_minibatch", batch=3)
     with pytest.raises(InputError, match="seed must be 0 or more, not -1"):
         make_metric("cka_minibatch", seed=-1)

@@ -45,7 +45,7 @@ def add_stability(folder, metrics, pair, *, n=260, kinds=("stimuli", "split_half
                 rows.append([metric, "stimuli", *layers, size, size, value, value - half, value + half, 50])
         rows.append([metric, "split_half", "", "", "", n // 2, 0.97 - 0.04 * k, 0.94 - 0.05 * k, 0.985 - 0.03 * k, 50])
         ends = [["", ""], [0.5 - 0.1 * k, 0.56 - 0.1 * k], ["", ""]]
-        for pool, low_high, value in zip(("mean", "max", "cls"), ends, (0.6, 0.53, 0.44), strict=True):
+        for pool, low_high, value in zip(("mean", "max", "cls"), ends, (0.6, 0.53, 0.44 - 0.02 * k), strict=True):
             rows.append([metric, "pool", "", "", pool, n, value - 0.1 * k, *low_high, ""])
     _write(folder / "curves.csv", CURVE_COLUMNS, [row for row in rows if row[1] in kinds])
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 import pytest
+from fake_extras import everything
 from fake_study import fake_study
 
 from repalign.report import read_study
@@ -55,6 +56,7 @@ def test_the_page_runs_in_a_real_browser(tmp_path):
         intervals=True,
         untrained="b",
     )
+    everything(folder)
     text = page(read_study(folder))
     plain = folder / "plain.html"
     plain.write_text(text, encoding="utf-8")
@@ -75,7 +77,17 @@ def test_the_page_runs_in_a_real_browser(tmp_path):
     assert said["escaped"]
     assert not said["wide"]
     assert said["cursors"] == 4
-    for part in ("b.2", "layer3.1", "pocket:resnet (untrained)", "Linear CKA, debiased", "interval", "q"):
+    for part in (
+        "b.2",
+        "layer3.1",
+        "pocket:resnet (untrained)",
+        "Linear CKA, debiased",
+        "interval",
+        "p adj.",
+        "q",
+        "indep.",
+        "0.31",
+    ):
         assert part in said["hover"], part
     assert "norm" in said["key"]
     assert evil in said["tap"]

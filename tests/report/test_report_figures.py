@@ -1,17 +1,21 @@
 import filecmp
+import io
 import json
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+from fake_extras import add_stability, add_subjects
 from fake_study import fake_study
 from PIL import Image
 
 from repalign.report import read_study
 from repalign.report.colours import LINES, is_light, score_rgba, tail_end
+from repalign.report.curve import curve_figure
 from repalign.report.figures import draw_figures
 from repalign.report.maps import paint
+from repalign.report.stability_figure import stability_figure
 
 EYES = {
     "all three cones": np.eye(3),
@@ -108,6 +112,32 @@ def test_the_same_folder_gives_the_same_bytes_whatever_the_user_set(drawn, tmp_p
         assert mpl.rcParams["font.size"] == 30
     match, mismatch, errors = filecmp.cmpfiles(before, folder / "figures", [f.name for f in files], shallow=False)
     assert (len(match), mismatch, errors) == (len(files), [], [])
+
+
+@pytest.mark.parametrize("kinds", [("stimuli",), ("split_half",), ("pool",), ("stimuli", "split_half", "pool")])
+def test_stability_is_drawn_from_whatever_there_is(tmp_path, kinds):
+    folder = fake_study(tmp_path / "s", 3, 3, intervals=True)
+    add_stability(folder, ["cka_linear", "cka_rbf", "rsa"], ("norm", "norm"), kinds=kinds)
+    figure = stability_figure(read_study(folder))
+    with _drawn(figure) as picture:
+        assert picture.width > 400
+        assert np.asarray(picture).std() > 10
+    assert len(figure.axes) == 2 * ("stimuli" in kinds) + ("split_half" in kinds) + ("pool" in kinds)
+
+
+def test_stability_stands_beside_the_other_figures_and_ceilings_in_the_curve(tmp_path):
+    folder = fake_study(tmp_path / "s", 3, 3, metrics=1, intervals=True)
+    add_stability(folder, ["cka_linear"], ("norm", "norm"))
+    plain = np.asarray(_drawn(curve_figure(read_study(folder))))
+    add_subjects(folder, "a", "cka_linear", ["patch_embed", "blocks.0", "norm"])
+    assert _drawn(curve_figure(read_study(folder))).size != plain.shape[1::-1]
+    assert [f.stem for f in draw_figures(read_study(folder))[::2]] == ["heatmap_cka_linear", "curve", "stability"]
+
+
+def _drawn(figure):
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=60, bbox_inches="tight")
+    return Image.open(drawn)
 
 
 @pytest.mark.parametrize(

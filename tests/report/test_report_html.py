@@ -1,12 +1,14 @@
 import json
 import re
 
+import numpy as np
 import pytest
+from fake_extras import everything
 from fake_study import edit_meta, fake_study
 
 from repalign.errors import InputError
 from repalign.report import read_study, render
-from repalign.report.html import page
+from repalign.report.html import SCORE_PARTS, page
 
 EVIL = "</script><script>document.body.dataset.evil='yes'</script>"
 LOADS = re.compile(
@@ -65,9 +67,13 @@ def test_the_data_for_cards_are_those_of_the_study(tmp_path):
     study, cells = read_study(folder), cells_of(page(read_study(folder)))
     assert cells["a"]["layers"] == list(study.a.layers)
     metric = cells["metrics"][1]
-    assert set(metric) == {"label", "higher", "value", "ci_low", "ci_high", "p", "q"}
+    assert set(metric) == {"label", "higher", "value", "ci_low", "ci_high", "null_mean", "p", "q"}
     assert metric["value"][:3] == [None] * 3
-    assert metric["value"][4] == pytest.approx(study.matrix(study.metrics[1])[1, 1], abs=1e-4)
+    scores, p = (study.matrix(study.metrics[1], column) for column in ("value", "p"))
+    assert metric["value"][4] / SCORE_PARTS == pytest.approx(scores[1, 1], abs=1e-4)
+    assert [v for v in metric["p"] if v is not None] == [
+        0 if v < 1e-3 else round(1e3 * v) for v in p[np.isfinite(p)].tolist()
+    ]
     plain = cells_of(page(read_study(fake_study(tmp_path / "plain", 4, 3))))
     assert set(plain["metrics"][0]) == {"label", "higher", "value"}
 
@@ -104,8 +110,8 @@ def test_pages_of_every_shape(tmp_path, la, lb):
 
 
 def test_two_hundred_layers_stay_small_enough(tmp_path):
-    text = page(read_study(fake_study(tmp_path / "s", 200, 200, intervals=True)))
-    assert len(text.encode()) < 6_000_000
+    text = page(read_study(everything(fake_study(tmp_path / "s", 200, 200, metrics=1, intervals=True))))
+    assert len(text.encode()) < 2_500_000
     assert '<table class="scores"' not in text
 
 

@@ -2,16 +2,20 @@ import json
 
 import numpy as np
 import pytest
+from fake_extras import add_columns
 from fake_study import fake_study
 
+from repalign.align import matched
 from repalign.report import read_study
 from repalign.report.scores import (
     at_chance,
     best_matches,
+    chance_level,
     diagonal,
     least_pair,
     matched_curve,
     matched_layers,
+    null_bands,
     top_pairs,
 )
 
@@ -69,6 +73,36 @@ def test_cells_at_chance_need_intervals(tmp_path):
     scores, muted = sure.matrix(sure.metrics[0]), at_chance(sure, sure.metrics[0])
     assert muted.any()
     assert np.abs(scores[muted]).max() < 0.07 < np.abs(scores[~muted]).max()
+
+
+def test_cells_of_a_biased_measure_are_at_chance_where_independent_features_are(tmp_path):
+    folder = fake_study(tmp_path / "s", 6, 6, metrics=1, intervals=True)
+    add_columns(folder, {"independent": lambda row: "0.5"})
+    study = read_study(folder)
+    metric = study.metrics[0]
+    assert (chance_level(study, metric) == study.matrix(metric, "null_mean")).all()
+    add_columns(folder, {"null_mean": lambda row: ""})
+    study = read_study(folder)
+    scores, muted = study.matrix(metric), at_chance(study, metric)
+    assert muted.any()
+    assert np.abs(scores[muted] - 0.5).max() < 0.07
+
+
+def test_nulls_far_apart_make_two_bands(tmp_path):
+    folder = fake_study(tmp_path / "s", 4, 4, intervals=True)
+    levels = {"cka_linear": "0.01", "cka_rbf": "-0.02", "rsa": "0.7"}
+    add_columns(folder, {"null_mean": lambda row: levels[row["metric"]]})
+    bands = null_bands(read_study(folder))
+    assert [(low.min(), high.max()) for low, high in bands] == [(-0.02, 0.01), (0.7, 0.7)]
+    assert null_bands(read_study(fake_study(tmp_path / "plain", 4, 4))) == []
+
+
+def test_ties_in_depth_but_for_rounding_go_to_the_shallower():
+    half = np.array([1 / 3, 2 / 3])
+    assert matched(np.array([0.5]), half, same=False).tolist() == [0]
+    assert matched(np.array([0.5 + 1e-12]), half, same=False).tolist() == [0]
+    assert matched(np.array([0.5 + 1e-6]), half, same=False).tolist() == [1]
+    assert matched(np.array([0.9, 0.1]), half, same=True).tolist() == [0, 1]
 
 
 def test_a_study_in_which_nothing_is_defined_has_no_pairs(tmp_path):

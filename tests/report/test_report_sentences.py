@@ -1,11 +1,25 @@
 from itertools import pairwise
 
 import pytest
+from fake_extras import add_columns, add_inference, add_shares
 from fake_study import edit_meta, fake_study
 
 from repalign.report import read_study
-from repalign.report.sentences import answer, caveats, precision, question
-from repalign.report.wording import big, counted, interval, number, shorten, slug, ticks
+from repalign.report.certainty import certainty_notes, how_sure
+from repalign.report.sentences import answer, caveats, question
+from repalign.report.wording import (
+    big,
+    counted,
+    interval,
+    listed,
+    number,
+    per_cent,
+    probability,
+    shorten,
+    significant,
+    slug,
+    ticks,
+)
 
 
 def test_question_and_answer_of_two_encoders(tmp_path):
@@ -15,7 +29,7 @@ def test_question_and_answer_of_two_encoders(tmp_path):
         "They are most alike at blocks.4 of pocket:dino and layer3.6 of pocket:resnet, where Linear CKA, debiased, "
         "gives 0.80; matched by depth they part most at patch_embed and stem, 0.43; chance gives 0 when independent."
     )
-    assert precision(study) == "This study holds point estimates without intervals."
+    assert how_sure(study) == ["This study holds point estimates without intervals."]
 
 
 def test_untrained_is_said_wherever_the_encoder_is_named(tmp_path):
@@ -28,9 +42,49 @@ def test_untrained_is_said_wherever_the_encoder_is_named(tmp_path):
 
 def test_intervals_and_the_null_enter_the_answer_when_the_study_has_them(tmp_path):
     study = read_study(fake_study(tmp_path / "s", intervals=True))
-    assert "gives 0.80 [0.73, 0.86]; matched" in answer(study)
-    assert answer(study).endswith("; chance gives 0.00 on average.")
-    assert precision(study) == "Scores stand with their intervals in brackets."
+    assert "gives 0.80 [0.73, 0.86] against 0.00 by chance; matched" in answer(study)
+    assert answer(study).endswith(", 0.43 [0.38, 0.49] against 0.00.")
+    assert how_sure(study)[0] == "Scores stand with their intervals in brackets."
+    assert "picked for its score" in how_sure(study)[1]
+
+
+def test_the_adjusted_p_and_what_independent_features_give_enter_the_answer(tmp_path):
+    folder = fake_study(tmp_path / "s", intervals=True, metrics=1)
+    make = {"p_adjusted": lambda row: "0.0004" if row["layer_a"] == "blocks.4" else "0.0312"}
+    add_columns(folder, make)
+    assert "gives 0.80 [0.73, 0.86] against 0.00 by chance (adjusted p < 0.001); matched" in answer(read_study(folder))
+    assert answer(read_study(folder)).endswith("against 0.00 (adjusted p = 0.031).")
+    add_columns(folder, {"independent": lambda row: "0.61"})
+    assert "against 0.61 for independent features of the same n and d (adjusted" in answer(read_study(folder))
+
+
+def test_how_sure_is_said_once_for_measures_that_share_it(tmp_path):
+    folder = fake_study(tmp_path / "s", 4, 3, intervals=True)
+    ids = ["cka_linear", "cka_rbf", "rsa"]
+    add_inference(folder, ids, n_groups=None, interval="half", notes=("ranks are kept",))
+    study = read_study(folder)
+    assert how_sure(study)[0] == (
+        "Brackets hold 95 % intervals from half-sampling without replacement over 260 pictures; "
+        "p comes from 999 permutations of pictures."
+    )
+    assert certainty_notes(study) == ["Linear CKA, debiased: ranks are kept"]
+    add_inference(folder, ids[:2], n_groups=1, notes=())
+    first, second, _ = how_sure(read_study(folder))
+    assert first.startswith("Linear CKA, debiased and RBF CKA, debiased: Brackets hold 95 % intervals from a delete-gr")
+    assert second.startswith("RSA, Spearman of correlation distances: Scores stand with")
+
+
+def test_layers_that_one_channel_dominates_are_named(tmp_path):
+    folder = fake_study(tmp_path / "s", 8, 3)
+    add_shares(folder, loud=["blocks.0"])
+    assert caveats(read_study(folder))[-1] == (
+        "pocket:dino: one channel carries 83 % of the variance of blocks.0, and linear CKA hears mostly that one"
+    )
+    add_shares(folder, loud=[f"blocks.{k}" for k in range(6)])
+    said = caveats(read_study(folder))[-1]
+    assert "83 % of the variance of blocks.3 and more than half of it in 2 more layers, and linear" in said
+    add_shares(folder)
+    assert not any("channel" in text for text in caveats(read_study(folder)))
 
 
 def test_one_encoder_under_two_conditions_is_told_apart_by_its_stimuli(tmp_path):
@@ -86,6 +140,10 @@ def test_wording():
     assert interval(-0.1, 0.25) == "[−0.10, 0.25]"
     assert (counted(1, "group"), counted(1024, "picture")) == ("1 group", "1,024 pictures")
     assert [big(n) for n in (912, 701_466, 1_213_440, 86_000_000)] == ["912", "701 k", "1.2 M", "86 M"]
+    assert [probability(p) for p in (0.0009, 0.001, 0.05, float("nan"))] == ["<0.001", "0.001", "0.050", ""]
+    assert [significant(v) for v in (-0.01234, 27.18, float("nan"))] == ["−0.0123", "27.2", "undefined"]
+    assert (per_cent(0.834), per_cent(float("nan"))) == ("83 %", "")
+    assert [listed(["a", "b", "c"][:k]) for k in range(4)] == ["", "a", "a and b", "a, b and c"]
     assert slug("rsa:corr/spearman") == "rsa-corr-spearman"
     assert slug("../..") == "metric"
 

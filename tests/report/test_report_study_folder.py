@@ -3,10 +3,12 @@ import random
 
 import numpy as np
 import pytest
+from fake_extras import add_stability, add_subjects, everything
 from fake_study import edit_meta, fake_study
 
 from repalign.errors import InputError
 from repalign.report import read_study
+from repalign.report.saved import Certainty
 
 
 def test_a_study_is_read_as_it_was_written(tmp_path):
@@ -51,6 +53,43 @@ def test_without_pictures_one_speaks_of_stimuli(tmp_path):
     folder = fake_study(tmp_path / "s", 3, 3)
     edit_meta(folder, thumbs=[])
     assert read_study(folder).pictures == "stimuli"
+
+
+def test_a_study_made_before_intervals_is_still_read(tmp_path):
+    study = read_study(fake_study(tmp_path / "s", 3, 4))
+    for column in ("p_adjusted", "independent"):
+        assert np.isnan(study.matrix(study.metrics[0], column)).all()
+    assert np.isnan(study.a.shares).all()
+    assert (study.certainty, study.points, study.tests, study.a.subjects) == ({}, (), (), 0)
+    assert np.isnan(study.a.ceiling(study.metrics[0])).all()
+
+
+def test_what_a_study_knows_of_its_certainty_is_read(tmp_path):
+    folder = everything(fake_study(tmp_path / "s", 4, 3, intervals=True))
+    add_subjects(folder, "b", "rsa", ["norm"], band=(0.4, None))
+    study = read_study(folder)
+    assert study.certainty["cka_rbf"] == Certainty("jackknife", 0.95, 8, 999, 0)
+    assert study.matrix(study.metrics[2], "independent").tolist() == [[0.31] * 3] * 4
+    assert study.a.shares[1] == 0.83
+    first = study.points[0]
+    assert (first.metric, first.kind, first.layer_a, first.n, first.draws) == ("cka_linear", "stimuli", "", 16, 50)
+    assert (study.tests[0].test, study.tests[0].n_groups) == ("mmd2", 8)
+    assert study.b.subjects == 12
+    assert np.isnan(study.b.ceiling(study.metrics[2])).all()
+    add_subjects(folder, "b", "rsa", ["norm"])
+    assert read_study(folder).b.ceiling(study.metrics[2])[:, -1].tolist() == [0.41, 0.55]
+
+
+def _foreign_curve(folder):
+    add_stability(folder, ["cka_other"], ("norm", "norm"))
+
+
+def _short_tests(folder):
+    (folder / "tests.csv").write_text("test,layer_a\nmmd2,norm\n")
+
+
+def _odd_inference(folder):
+    edit_meta(folder, inference={"rsa": {"level": "high"}})
 
 
 def _no_json(folder):
@@ -121,6 +160,9 @@ DAMAGE = [
     (_no_number, "column n holds something that is no number .*many"),
     (_no_layers, r"lacks 1 layers of side b that alignment.csv has \(norm\)"),
     (_no_depth, "patch_embed of side a has no depth"),
+    (_foreign_curve, "curves.csv is about cka_other, which study.json does not list; run the study again"),
+    (_short_tests, "tests.csv lacks the columns layer_b, metric, note, statistic"),
+    (_odd_inference, "is not laid out as a study .*high"),
     (_other_pair, r"holds 2 values of encoder_a \(pocket:dino, pocket:vit\)"),
 ]
 

@@ -45,7 +45,7 @@
       ["score", "value", (m, k) => (known(m.value[k]) ? score(m.value[k], 3) : "undefined")],
       ["interval", "ci_low", (m, k) => (known(m.ci_low[k]) && known(m.ci_high[k]) ? `[${score(m.ci_low[k], 2)}, ${score(m.ci_high[k], 2)}]` : "")],
       ["chance", "null_mean", (m, k) => score(m.null_mean[k], 2)],
-      ["independent", "independent", (m, k) => score(m.independent[k], 2)],
+      ["indep.", "independent", (m, k) => score(m.independent[k], 2)],
       ["p", "p", (m, k) => probability(m.p[k])],
       ["p adj.", "p_adjusted", (m, k) => probability(m.p_adjusted[k])],
       ["q", "q", (m, k) => probability(m.q[k])],
