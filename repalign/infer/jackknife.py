@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from scipy.stats import t as student
 from torch import Tensor
 
@@ -53,8 +54,8 @@ def refit(prepared: Prepared, index: Int[Tensor, " m"]) -> Float[np.ndarray, "la
 
 
 def standard_error(
-    full: Float[np.ndarray, "*k"], deleted: Float[np.ndarray, "g *k"], sizes: Sequence[int]
-) -> Float[np.ndarray, "*k"]:
+    full: Float[np.ndarray, "..."], deleted: Float[np.ndarray, "g ..."], sizes: Sequence[int]
+) -> NDArray[np.float64]:
     """Compute the jackknife standard error from the scores without each of g parts of the given sizes.
 
     With h_j = n / size_j: pseudo-values h_j θ − (h_j − 1) θ₋ⱼ, centred on their size-weighted mean, squared, over
@@ -65,13 +66,13 @@ def standard_error(
     h = sum(sizes) / np.asarray(sizes, dtype=np.float64).reshape(shape)
     centre = len(deleted) * full - ((1 - 1 / h) * deleted).sum(0)
     pseudo = h * full - (h - 1) * deleted
-    return np.sqrt(((pseudo - centre) ** 2 / (h - 1)).mean(0))
+    return np.asarray(np.sqrt(((pseudo - centre) ** 2 / (h - 1)).mean(0)))
 
 
 def interval(
-    full: Float[np.ndarray, "*k"], se: Float[np.ndarray, "*k"], units: int, level: float,
+    full: Float[np.ndarray, "..."], se: NDArray[np.float64], units: int, level: float,
     bounds: tuple[float, float] = (-np.inf, np.inf),
-) -> tuple[Float[np.ndarray, "*k"], Float[np.ndarray, "*k"]]:  # fmt: skip
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:  # fmt: skip
     """Give the ends of `full ± t se`, t with `units` − 1 degrees of freedom, cut to the measure's bounds."""
     half = student.ppf(0.5 + level / 2, units - 1) * se
     return np.clip(full - half, *bounds), np.clip(full + half, *bounds)

@@ -1,0 +1,67 @@
+"""A aligns more than B: the difference, its interval and its sign flips."""
+
+import numpy as np
+import pytest
+from scipy.stats import permutation_test
+
+import repalign as ra
+from repalign.errors import InputError, RepalignWarning
+
+
+def data(seed=0, n=120, a=0.5, b=2.0):
+    rng = np.random.default_rng(seed)
+    y = rng.normal(size=(n, 5))
+    return y + a * rng.normal(size=y.shape), y + b * rng.normal(size=y.shape), y
+
+
+def test_the_better_one_wins():
+    x1, x2, y = data()
+    found = ra.difference(x1, x2, y, n_permutations=999)
+    assert found.score_a == ra.similarity(x1, y)
+    assert found.difference == pytest.approx(found.score_a - ra.similarity(x2, y))
+    assert 0 < found.ci_low < found.difference < found.ci_high
+    assert found.p_value == 1 / 1000
+    back = ra.difference(x2, x1, y, n_permutations=999)
+    assert back.difference == -found.difference
+    assert back.p_value == found.p_value
+
+
+def test_within_groups_it_is_scipys_sign_flip():
+    x1, x2, y = data(n=80, a=1.0, b=1.1)
+    groups = np.repeat(range(8), 10)
+    found = ra.difference(x1, x2, y, groups=groups, test="within")
+    parts = [
+        ra.similarity(x1[groups == g], y[groups == g]) - ra.similarity(x2[groups == g], y[groups == g])
+        for g in range(8)
+    ]
+    assert found.contributions == pytest.approx(parts)
+    exact = permutation_test(
+        (np.array(parts),), lambda v, axis: np.abs(v.mean(axis=axis)), permutation_type="samples", vectorized=True,
+        alternative="greater", n_resamples=np.inf,
+    )  # fmt: skip
+    assert found.p_value == pytest.approx(exact.pvalue)
+    assert found.n_permutations == 255
+
+
+def test_explicit_signs_reproduce_the_p():
+    x1, x2, y = data(n=60, a=1.0, b=1.3)
+    signs = np.random.default_rng(3).choice([-1, 1], size=(199, 60))
+    found = ra.difference(x1, x2, y, signs=signs)
+    null = np.abs(signs @ found.contributions) / 60
+    assert found.p_value == (np.sum(null >= abs(found.contributions.mean()) - 1e-12) + 1) / 200
+
+
+def test_what_is_missing_is_said():
+    x1, x2, y = data(n=40)
+    with pytest.warns(RepalignWarning, match="at least 6 groups are needed"):
+        few = ra.difference(x1, x2, y, groups=np.repeat(range(5), 8))
+    assert np.isnan(few.p_value)
+    assert np.isfinite(few.ci_low)
+    with pytest.warns(RepalignWarning, match="3 units are too few; at least 5 are needed"):
+        fewer = ra.difference(x1, x2, y, groups=np.arange(40) % 3)
+    assert np.isnan(fewer.se)
+    assert fewer.difference == few.difference
+    with pytest.raises(InputError, match=r"test='within' scores each group alone.*the smallest group has 1"):
+        ra.difference(x1, x2, y, test="within")
+    with pytest.raises(InputError, match="test must be one of jackknife, within, not 'swap'"):
+        ra.difference(x1, x2, y, test="swap")
