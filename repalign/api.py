@@ -51,13 +51,15 @@ def infer_arrays(
     metrics: Sequence[str | Metric] = DEFAULT_METRICS,
     *,
     groups: Sequence[object] | None = None,
+    pairs: str = "between",
     plan: Plan | None = None,
 ) -> dict[str, Inference]:
     """Align two sets of feature arrays and say how sure each score is.
 
-    `groups (n,)` are left out and permuted as wholes (frames of one video, views of one photograph). `plan` chooses
-    interval, number of permutations and seed, or gives the permutations. Returns one Inference a metric, by the metric
-    as given. Raises InputError as `similarity` does.
+    `groups (n,)` are left out and permuted as wholes (frames of one video, views of one photograph), and pairs of
+    stimuli within one do not count unless `pairs="all"` (see `align`). `plan` chooses interval, number of
+    permutations and seed, or gives the permutations. Returns one Inference a metric, by the metric as given. Raises
+    InputError as `similarity` does.
 
     >>> x = np.random.default_rng(0).normal(size=(30, 4))
     >>> sure = infer_arrays({"x": x}, {"y": x[:, :2]}, ["cka_linear"], plan=Plan(n_permutations=99))["cka_linear"]
@@ -66,7 +68,7 @@ def infer_arrays(
     """
     left, right = as_activations("a", a), as_activations("b", b)
     left = replace(left, groups=check_groups(groups, len(left)))
-    return {name: infer(prepare(left, right, metric), plan) for name, metric in _named(metrics).items()}
+    return {name: infer(prepare(left, right, metric, pairs), plan) for name, metric in _named(metrics).items()}
 
 
 def compare(
@@ -76,19 +78,21 @@ def compare(
     metrics: Sequence[str | Metric] = DEFAULT_METRICS,
     *,
     stimuli_b: str | Stimuli | None = None,
+    pairs: str = "between",
     options: Options | None = None,
     **changes: object,
 ) -> dict[str, Alignment]:
     """Align two encoders layer by layer on paired stimuli; without `b`, `a` is compared with itself.
 
-    `stimuli_b` shows the second side its own version of each stimulus, joined by id. Further keywords are the
+    `stimuli_b` shows the second side its own version of each stimulus, joined by id; `pairs="all"` also compares
+    stimuli of one group with each other (see `align`). Further keywords are the
     fields of `Options`. Returns one Alignment a metric, by the metric as given.
 
     Raises InputError for anything that can't be used as asked.
     """
     named = _named(metrics)
     left, right = load_sides(a, b, stimuli, stimuli_b, replace(options or Options(), **changes))  # type: ignore[arg-type]
-    return {name: align(left.activations, right.activations, metric) for name, metric in named.items()}
+    return {name: align(left.activations, right.activations, metric, pairs) for name, metric in named.items()}
 
 
 def _named(metrics: Sequence[str | Metric]) -> dict[str, Metric]:

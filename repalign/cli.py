@@ -57,6 +57,9 @@ def compare(
     groups: Annotated[
         str, typer.Option(help="What is exchangeable: own (as the data say), folder, label or none.")
     ] = "own",
+    pairs: Annotated[
+        str, typer.Option(help="between: only stimuli of different groups are compared; all: of one group too.")
+    ] = "between",
     stability: Annotated[
         bool, typer.Option("--stability/--no-stability", help="Scores against number of stimuli, halves and pooling.")
     ] = True,
@@ -92,7 +95,7 @@ def compare(
     )  # fmt: skip
     plan = Plan(interval, n_permutations=permutations, seed=seed)
     chosen = tuple(metric or DEFAULT_METRICS)
-    _run(Comparison(a, b, data, data_b, chosen, out, force, options, plan, stability, _command()))
+    _run(Comparison(a, b, data, data_b, chosen, out, force, options, plan, stability, pairs, _command()))
 
 
 @app.command()

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
 
 import pandas as pd
@@ -37,7 +38,7 @@ COLUMNS = [
     "encoder_a", "filter_a", "layer_a", "encoder_b", "filter_b", "layer_b", "metric", "options", "n", "value",
     "se", "ci_low", "ci_high", "null_mean", "p", "p_adjusted", "q", "independent", "untrained",
 ]  # fmt: skip
-TWO_SAMPLE_DEFAULTS = ("mmd2", "energy", "wasserstein1")
+TWO_SAMPLE_DEFAULTS = ("mmd2", "energy", "sliced_wasserstein1")
 LIBRARIES = ("repalign", "torch", "torchvision", "timm", "transformers", "numpy", "pillow")
 
 
@@ -55,6 +56,7 @@ class Comparison:
     options: Options = field(default_factory=Options)
     plan: Plan = field(default_factory=Plan)
     stability: bool = True
+    pairs: str = "between"
     command: str = ""
 
 
@@ -107,7 +109,7 @@ def _measure(
     """Score all layer pairs, then say how sure the scores are and how they depend on choices."""
     left, right = sides
     began = time.perf_counter()
-    prepared = prepare(left.activations, right.activations, metric)
+    prepared = prepare(left.activations, right.activations, metric, comparison.pairs)
     alignment = prepared.alignment()
     scored = time.perf_counter()
     inference = infer(prepared, comparison.plan, alignment, track)
@@ -216,7 +218,7 @@ def _describe_metric(metric: Metric) -> dict[str, object]:
         "name": metric.name,
         "label": metric.label,
         "options": metric.options,
-        "bounds": list(metric.bounds),
+        "bounds": list(metric.bounds) if all(map(isfinite, metric.bounds)) else None,
         "higher_is_similar": metric.higher_is_similar,
         "symmetric": metric.symmetric,
         "chance": metric.chance,

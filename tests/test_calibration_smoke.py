@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import repalign as ra
 
@@ -16,9 +17,12 @@ MODULES = ("calibrate", "intervals", "levels", "processes", "report", "summary")
 def simulated():
     """The experiment's modules by name."""
     sys.path.insert(0, str(FOLDER))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # thousands of small products: threads would only wait for each other
     try:
         yield {name: __import__(name) for name in MODULES}
     finally:
+        torch.set_num_threads(threads)
         sys.path.remove(str(FOLDER))
         for name in MODULES:
             sys.modules.pop(name, None)
@@ -59,7 +63,7 @@ def test_equally_strong_but_unlike_sides_align_equally(simulated):
 
 def test_data_sets_that_share_a_call_are_scored_as_by_themselves(simulated):
     p, intervals = simulated["processes"], simulated["intervals"]
-    cell = intervals.IntervalCell(p.GROUPED, 6, "cka_linear", "jackknife", 3)
+    cell = intervals.IntervalCell(p.GROUPED, 6, "cka_linear", "jackknife", 3, "all")
     metric = ra.metrics.make_metric("cka_linear")
     together = cell._batch(np.random.default_rng(5), metric, 3)
     rng = np.random.default_rng(5)
@@ -117,6 +121,16 @@ def test_false_discoveries_are_counted_among_what_was_found(simulated):
     record = cell.run(3, 0)
     assert set(record["rejections"]) == {"p", "max-T", "q"}
     assert all(0 <= share <= 1 for shares in record["rejections"].values() for share in shares)
+
+
+def test_groups_lift_a_score_unless_their_own_pairs_are_left_out(simulated):
+    p, cell = simulated["processes"], simulated["intervals"].IntervalCell
+    metric = ra.metrics.make_metric("cka_linear")
+    lifted, level = (
+        cell(p.GROUPED, 8, "cka_linear", "jackknife", 20, pairs)._batch(np.random.default_rng(1), metric, 20)
+        for pairs in ("all", "between")
+    )
+    assert lifted[:, 0, 0].mean() > 0.15 > abs(level[:, 0, 0].mean()) + 0.05
 
 
 def test_a_share_has_wilsons_interval(simulated):

@@ -49,6 +49,7 @@ def interval_cells() -> list[Cell]:
     cells += [IntervalCell(p, u, "cka_linear", "half", 200) for p, u in ((GAUSSIAN, 50), (GROUPED, 10), (GROUPED, 20))]
     cells += [IntervalCell(p, u, "cka_rbf", "half", 150) for p, u in ((GAUSSIAN, 50), (GROUPED, 10))]
     cells += [IntervalCell(GAUSSIAN, 50, metric, "half", 150) for metric in (MAIN[3], "procrustes", "cca")]
+    cells += [IntervalCell(GROUPED, units, metric, "jackknife", 200, "all") for metric in MAIN for units in (10, 50)]
     return [*cells, IntervalCell(HEAVY, 200, "cka_linear", "half", 150)]
 
 

@@ -21,18 +21,23 @@ SMALL = 200
 
 @dataclass(frozen=True)
 class IntervalCell:
-    """One design: `units` stimuli or groups of a process, a metric and a kind of interval."""
+    """One design: `units` stimuli or groups of a process, a metric and a kind of interval.
+
+    `pairs="all"` counts the pairs of stimuli within groups too, for comparison.
+    """
 
     process: Process
     units: int
     metric: str
     interval: str
     repetitions: int
+    pairs: str = "between"
 
     @property
     def key(self) -> str:
         """Name the cell; its seed follows."""
-        return f"interval | {self.process.name} | {self.units} | {self.metric} | {self.interval}"
+        pairs = " | all pairs" if self.pairs == "all" else ""
+        return f"interval | {self.process.name} | {self.units} | {self.metric} | {self.interval}{pairs}"
 
     def run(self, repetitions: int, chunk: int) -> Record:
         """Simulate; keep the score, its standard error and both ends of every repetition, `(repetitions, 3)`."""
@@ -43,7 +48,8 @@ class IntervalCell:
         names = ("scores", "se", "low", "high")
         return {
             "process": self.process.name, "units": self.units, "n": self.n,
-            "metric": self.metric, "interval": self.interval, "strengths": list(STRENGTHS),
+            "metric": self.metric, "interval": self.interval, "pairs": self.pairs,
+            "strengths": list(STRENGTHS),
             **{name: values[:, k].tolist() for k, name in enumerate(names)},
         }  # fmt: skip
 
@@ -57,7 +63,7 @@ class IntervalCell:
         drawn = [self.process.pair(rng, self.units) for _ in range(count)]
         left = as_activations("a", {str(r): a for r, (a, _) in enumerate(drawn)})
         right = as_activations("b", {f"{r} {k}": table for r, (_, b) in enumerate(drawn) for k, table in b.items()})
-        prepared = prepare(replace(left, groups=self.process.groups(self.units)), right, metric)
+        prepared = prepare(replace(left, groups=self.process.groups(self.units)), right, metric, self.pairs)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RepalignWarning)
             got = infer(prepared, Plan(self.interval, n_permutations=0, seed=int(rng.integers(2**31))))

@@ -2,16 +2,19 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from summary import COVERAGE_AIM, LEVEL_AIM, Chunk, Coverage, Level, Share, as_rows, coverages, levels
 
 mpl.use("agg")
-COLOURS = {"none": "#9aa5b1", "weak": "#4c78a8", "strong": "#d1495b"}
-DOTS = 4.5
+COLOURS = {
+    "cka_linear": "#1f4e79", "cka_rbf": "#5fa8d3", "rsa": "#d1495b", "rsa:rdm=euclidean,compare=pearson": "#edae49",
+}  # fmt: skip
+AIM = "#e4efdf"
 
 
 def draw(chunks: Sequence[Chunk], folder: Path) -> None:
@@ -58,8 +61,8 @@ def _interval_rows(found: Sequence[Coverage]) -> list[str]:
         f"| metric | interval | stimuli | units | n | {' | '.join(strengths)} | SE | bias | runs |",
         "|---|---|---|---:|---:|" + "---:|" * (len(strengths) + 3),
     ]
-    for about in dict.fromkeys((c.metric, c.interval, c.process, c.units, c.n) for c in found):
-        row = [c for c in found if (c.metric, c.interval, c.process, c.units, c.n) == about]
+    for about in dict.fromkeys((c.metric, _interval(c), c.process, c.units, c.n) for c in found):
+        row = [c for c in found if (c.metric, _interval(c), c.process, c.units, c.n) == about]
         cells = [
             _percent(c.of_mean, COVERAGE_AIM) + (f" / {100 * c.of_population.value:.0f}" if c.of_population else "")
             for c in row
@@ -69,6 +72,10 @@ def _interval_rows(found: Sequence[Coverage]) -> list[str]:
         parts = [f"`{about[0]}`", *map(str, about[1:]), *cells, ratios, biases, str(row[0].repetitions)]
         lines.append("| " + " | ".join(parts) + " |")
     return lines
+
+
+def _interval(one: Coverage) -> str:
+    return one.interval + (", all pairs" if one.pairs == "all" else "")
 
 
 def _level_rows(found: Sequence[Level]) -> list[str]:
@@ -89,54 +96,64 @@ def options_of(one: Level) -> str:
 
 
 def figure(intervals: Sequence[Coverage], tests: Sequence[Level]) -> Figure:
-    """Draw coverages on the left, a row a metric and process, and rejections on the right, a row a test."""
-    shown = [c for c in intervals if c.interval == "jackknife"]
-    rows = list(dict.fromkeys((c.metric, c.process) for c in shown))
-    kept = [t for t in tests if not t.wrong]
-    canvas = Figure(figsize=(15, 2 + 0.19 * max(len(kept), 2 * len(rows))), layout="constrained")
-    left, right = canvas.subplots(1, 2)
-    _coverages(left, shown, rows)
-    _levels(right, kept)
+    """Draw coverage against the number of units, a panel a process and strength, above the rejections by test."""
+    canvas = Figure(figsize=(15, 17), layout="constrained")
+    parts = canvas.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.25))
+    _coverages(parts[0, 0], [c for c in intervals if _interval(c) == "jackknife" and c.metric in COLOURS])
+    _levels(parts[1, 0].subplots(), [t for t in tests if not t.wrong])
     return canvas
 
 
-def _coverages(axes: Axes, found: Sequence[Coverage], rows: Sequence[tuple[str, str]]) -> None:
-    for place, row in enumerate(rows):
-        here = [c for c in found if (c.metric, c.process) == row]
-        sizes = sorted({c.units for c in here})
-        for c in here:
-            step = sizes.index(c.units) - (len(sizes) - 1) / 2
-            y = place + 0.8 * step / max(1, len(sizes)) + 0.05 * (list(COLOURS).index(c.strength) - 1)
-            _dot(axes, c.of_mean, y, COLOURS[c.strength])
-    axes.set_yticks(range(len(rows)), [f"{metric}\n{process}" for metric, process in rows], fontsize=7)
-    for name, colour in COLOURS.items():
-        axes.plot([], [], "o", color=colour, markersize=DOTS, label=f"{name} alignment")
-    axes.legend(loc="lower left", fontsize=8, title="few units above, many below", title_fontsize=8)
-    _finish(axes, COVERAGE_AIM, "95 % jackknife intervals that hold the score's expectation, %", (70, 100.5))
+def _coverages(canvas: SubFigure, found: Sequence[Coverage]) -> None:
+    processes, strengths = (list(dict.fromkeys(getattr(c, k) for c in found)) for k in ("process", "strength"))
+    panels = canvas.subplots(len(strengths), len(processes), sharey=True, sharex="col", squeeze=False)
+    for (row, strength), (column, process) in product(enumerate(strengths), enumerate(processes)):
+        axes = panels[row][column]
+        for k, (metric, colour) in enumerate(COLOURS.items()):
+            here = [c for c in found if (c.process, c.strength, c.metric) == (process, strength, metric)]
+            x = [c.units * 1.03 ** (k - 1.5) for c in here]
+            axes.plot(x, [100 * c.of_mean.value for c in here], "o-", color=colour, markersize=3, label=metric)
+            axes.vlines(x, [100 * c.of_mean.low for c in here], [100 * c.of_mean.high for c in here], colour, alpha=0.4)
+        axes.axhspan(*(100 * v for v in COVERAGE_AIM), color=AIM, zorder=0)
+        axes.set(xscale="log", ylim=(74, 101))
+        ticks = sorted({c.units for c in found if c.process == process})
+        axes.set_xticks(ticks, list(map(str, ticks)), fontsize=8)
+        axes.set_xticks([], minor=True)
+        axes.spines[["top", "right"]].set_visible(False)
+        if row == 0:
+            axes.set_title(process, fontsize=10)
+        if column == 0:
+            axes.set_ylabel(f"{strength} alignment", fontsize=10)
+    panels[0][0].legend(fontsize=7, loc="lower left")
+    canvas.suptitle("95 % jackknife intervals that hold the score's expectation, %, by number of stimuli or groups")
 
 
 def _levels(axes: Axes, found: Sequence[Level]) -> None:
-    for place, one in enumerate(found):
-        _dot(axes, one.rejected, place, "#4c78a8" if one.kind not in ("max-T", "q") else "#9aa5b1")
-    names = [
-        f"{t.test}{'' if t.kind == 'p' else ', ' + t.kind} {options_of(t)} · {t.process}, {t.units}" for t in found
-    ]
-    axes.set_yticks(range(len(found)), names, fontsize=6)
-    _finish(axes, LEVEL_AIM, "true hypotheses rejected at 5 %, %", (-0.5, 20))
-
-
-def _dot(axes: Axes, one: Share, y: float, colour: str) -> None:
-    axes.plot([100 * one.low, 100 * one.high], [y, y], color=colour, linewidth=1, alpha=0.6)
-    axes.plot([100 * one.value], [y], "o", color=colour, markersize=DOTS)
-
-
-def _finish(axes: Axes, aim: tuple[float, float], label: str, limits: tuple[float, float]) -> None:
-    axes.axvspan(100 * aim[0], 100 * aim[1], color="#e8f0e4", zorder=0)
-    axes.set_xlim(*limits)
-    axes.set_ylim(len(axes.get_yticks()), -1)
-    axes.set_xlabel(label)
+    rows = list(dict.fromkeys(_row(one) for one in found))
+    processes = list(dict.fromkeys(one.process for one in found))
+    top, middles = 0.0, []
+    for row in rows:
+        here = [one for one in found if _row(one) == row]
+        for k, one in enumerate(here):
+            share, y, colour = one.rejected, top + k, f"C{processes.index(one.process)}"
+            axes.plot([100 * share.low, 100 * share.high], [y, y], color=colour, linewidth=1, alpha=0.5)
+            axes.plot([100 * share.value], [y], "o", color=colour, markersize=4)
+        middles.append(top + (len(here) - 1) / 2)
+        top += len(here) + 1
+    for k, process in enumerate(processes):
+        axes.plot([], [], "o", color=f"C{k}", label=process)
+    axes.legend(fontsize=8, loc="lower right")
+    axes.axvspan(*(100 * v for v in LEVEL_AIM), color=AIM, zorder=0)
+    axes.set_yticks(middles, rows, fontsize=7)
+    axes.set(xlim=(-0.3, 20), ylim=(top, -1))
+    axes.set_title("True hypotheses rejected at 5 %, %; a dot a design, few units before many", fontsize=12)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", color="#dddddd", linewidth=0.5)
+
+
+def _row(one: Level) -> str:
+    kinds = {"p": "p", "max-T": "family-wise, max-T", "q": "false discoveries, q"}
+    return f"{one.test}: {kinds.get(one.kind, one.kind)} {options_of(one)}"
 
 
 def _percent(one: Share, aim: tuple[float, float]) -> str:

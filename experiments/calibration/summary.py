@@ -41,6 +41,7 @@ class Coverage:
     n: int
     metric: str
     interval: str
+    pairs: str
     strength: str
     repetitions: int
     mean: float
@@ -104,7 +105,7 @@ def coverages(chunks: Sequence[Chunk]) -> list[Coverage]:
     for parts in _by_key(chunks, "interval"):
         first = parts[0]
         columns = {name: np.concatenate([part[name] for part in parts]) for name in ("scores", "se", "low", "high")}
-        about = (first["process"], first["units"], first["n"], first["metric"], first["interval"])
+        about = (first["process"], first["units"], first["n"], first["metric"], first["interval"], first["pairs"])
         truth = population.get((first["process"], first["metric"]))
         for k, strength in enumerate(first["strengths"]):
             column = {name: values[:, k] for name, values in columns.items()}
@@ -118,7 +119,7 @@ def as_rows(found: Sequence[Coverage | Level]) -> list[dict[str, object]]:
 
 
 def _coverage(
-    about: tuple[str, int, int, str, str], strength: str, of: Mapping[str, np.ndarray], truth: float | None
+    about: tuple[str, int, int, str, str, str], strength: str, of: Mapping[str, np.ndarray], truth: float | None
 ) -> Coverage:
     scores, low, high = of["scores"], of["low"], of["high"]
     mean, sd = float(scores.mean()), float(scores.std(ddof=1))

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from repalign.align import Prepared, prepare
 from repalign.errors import InputError, RepalignWarning
-from repalign.infer.jackknife import deleted_scores, interval, refit, standard_error
+from repalign.infer.jackknife import degrees_of_freedom, deleted_scores, interval, refit, standard_error
 from repalign.infer.matrix import FEWEST_UNITS, deletions_for
 from repalign.infer.pvalues import p_value
 from repalign.infer.resample import NoTestError, given_signs, members, sign_flips
@@ -51,8 +51,9 @@ def difference(
 
     Interval: the jackknife of the difference, one stimulus or one group of `groups (n,)` at a time. Test, two-sided:
     under the hypothesis of no difference each unit's contribution is as likely above zero as below, so its sign may
-    flip. `test="jackknife"`: contributions are the jackknife's pseudo-values of the difference, `u θ − (u − 1) θ₋ⱼ`,
-    which is right for many units and approximate for few. `test="within"`: the difference of the scores computed
+    flip. `test="jackknife"`: contributions are the jackknife's pseudo-values of the difference, moved so that their mean
+    is the difference θ itself, `θ + (u − 1)(θ̄₋ − θ₋ⱼ)`; unmoved they average to the bias-corrected difference, which
+    varies more, and reject in up to 13 % of runs with 10 to 20 groups, not 5. `test="within"`: the difference of the scores computed
     within each group alone, exact for symmetric differences, but about the geometry within groups only; every group
     needs as many stimuli as the metric does, better 30. Rows of a and b are never exchanged: they live in
     different spaces. `signs (m, u)` take the place of drawn ones.
@@ -63,7 +64,9 @@ def difference(
         raise InputError(f"test must be one of {', '.join(TESTS)}, not {test!r}")
     chosen = metric if isinstance(metric, Metric) else make_metric(metric, **options)
     sides = as_activations("a", {"a": a, "b": b}), as_activations("reference", {"reference": reference})
-    prepared, names = prepare(*sides, chosen), check_groups(groups, len(sides[0]))
+    names = check_groups(groups, len(sides[0]))
+    pairs = "all" if test == "within" else "between"
+    prepared = prepare(replace(sides[0], groups=names), sides[1], chosen, pairs)
     full = prepared.alignment().scores[:, 0]
     theta, units = float(full[0] - full[1]), members(len(sides[0]), names)
     if len(units) < FEWEST_UNITS:
@@ -71,9 +74,9 @@ def difference(
     left_out = deletions_for(chosen, len(sides[0]), names, seed)
     deleted = deleted_scores(prepared, left_out)
     lost = deleted[:, 0, 0] - deleted[:, 1, 0]
-    se = standard_error(np.array(theta), lost, [len(rows) for rows in left_out])
-    low, high = interval(np.array(theta), se, len(left_out), level)
-    parts = _within(prepared, names) if test == "within" else len(lost) * theta - (len(lost) - 1) * lost
+    se = standard_error(lost)
+    low, high = interval(np.array(theta), se, degrees_of_freedom(lost), level)
+    parts = _within(prepared, names) if test == "within" else theta + (len(lost) - 1) * (lost.mean() - lost)
     p, count, note = _flip(parts, n_permutations, seed, signs)
     return Difference(
         theta, float(full[0]), float(full[1]), float(se), float(low), float(high), p, count,

@@ -14,10 +14,12 @@ the inner product of the embeddings of the subset is, by the way the metric cent
     mean    inner − total_A total_B / (pairs that stay, each counted twice)
     none    inner
 
-because the full embedding differs from the geometry only by row, column and constant terms, which centring the subset
-takes out again; rows and columns of `u` and `double` sum to zero, so the row sums of the subset are −a_i. This is exact
-for linear CKA, distance correlation, Pearson and cosine RSA; Spearman's ranks and the RBF bandwidth stay those
-of all stimuli, an approximation. Other metrics index the geometry and embed again.
+Where `u` leaves out the pairs within groups, its last two terms are −2 Σ_{i ∈ S} a_i u_i, u the row shares of the
+subset (`gram.shares`), of which they are the special case. All this holds because the full embedding differs from the
+geometry only by row, column and constant terms, which centring the subset takes out again; rows and columns of `u` and
+`double` sum to zero, so the row sums of the subset are −a_i. It is exact for linear CKA, distance correlation,
+Pearson and cosine RSA; Spearman's ranks and the RBF bandwidth stay those of all stimuli, an approximation. Other
+metrics index the geometry and embed again.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,14 +32,15 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 from torch import Tensor
 
-from repalign.align import Prepared, embed, missing_pairs, scores
+from repalign.align import Prepared, embed, scores
 from repalign.metrics.base import Centring, CosineMetric
+from repalign.metrics.gram import shares
 
 PANEL = 32  # rows of all layers that are multiplied at once
 Product = Callable[[Tensor, Tensor], Tensor]
 
 
-def deleted_scores(prepared: Prepared, deleted: Sequence[Int[Tensor, " k"]]) -> Float[np.ndarray, "g la lb"]:
+def deleted_scores(prepared: Prepared, deleted: Sequence[Int[Tensor, "_"]]) -> Float[np.ndarray, "g la lb"]:
     """Score all layer pairs with each set of `deleted` stimuli left out in turn."""
     metric = prepared.metric
     if isinstance(metric, CosineMetric) and metric.centring is not None:
@@ -53,40 +56,51 @@ def refit(prepared: Prepared, index: Int[Tensor, " m"]) -> Float[np.ndarray, "la
     return scores(first, second, prepared.metric)
 
 
-def standard_error(
-    full: Float[np.ndarray, "..."], deleted: Float[np.ndarray, "g ..."], sizes: Sequence[int]
-) -> NDArray[np.float64]:
-    """Compute the jackknife standard error from the scores without each of g parts of the given sizes.
+def standard_error(deleted: Float[np.ndarray, "g ..."]) -> NDArray[np.float64]:
+    """Compute the jackknife standard error from the scores without each of g units: `√((g − 1)/g Σ (θ₋ⱼ − θ̄)²)`.
 
-    With h_j = n / size_j: pseudo-values h_j θ − (h_j − 1) θ₋ⱼ, centred on their size-weighted mean, squared, over
-    h_j − 1, and averaged; for equal sizes the familiar (g − 1)/g Σ (θ₋ⱼ − θ̄)² (Busing, Meijer & van der Leeden 1999,
-    doi:10.1023/A:1008800423698).
+    Groups count alike whatever their size. For the mean of clustered stimuli that is right on average, where weighting
+    by size (Busing, Meijer & van der Leeden 1999) is not: true variance 0.117 for 12 groups of 2 to 11, 0.117 so and
+    0.097 weighted.
     """
-    shape = (-1,) + (1,) * full.ndim
-    h = sum(sizes) / np.asarray(sizes, dtype=np.float64).reshape(shape)
-    centre = len(deleted) * full - ((1 - 1 / h) * deleted).sum(0)
-    pseudo = h * full - (h - 1) * deleted
-    return np.asarray(np.sqrt(((pseudo - centre) ** 2 / (h - 1)).mean(0)))
+    count = len(deleted)
+    return np.asarray(np.sqrt((count - 1) / count * ((deleted - deleted.mean(0)) ** 2).sum(0)))
+
+
+def degrees_of_freedom(deleted: Float[np.ndarray, "g ..."]) -> NDArray[np.float64]:
+    """Estimate how many degrees of freedom the standard error has, at most g − 1.
+
+    With v_j = (θ₋ⱼ − θ̄)² and e = (Σv)² / Σv², the number of units that carry the variance: `2 g e / (g − e)`, from
+    matching the mean and variance of Σv to a χ² (Satterthwaite 1946); Gaussian units have e = g/3 and g degrees. Few
+    where a few stimuli decide the score, which heavy tails bring about.
+    """
+    count = len(deleted)
+    shares = (deleted - deleted.mean(0)) ** 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        effective = shares.sum(0) ** 2 / (shares**2).sum(0)
+        found = 2 * count * effective / (count - effective)
+    return np.asarray(np.fmin(np.where(np.isnan(found), np.inf, found), count - 1))
 
 
 def interval(
-    full: Float[np.ndarray, "..."], se: NDArray[np.float64], units: int, level: float,
+    full: Float[np.ndarray, "..."], se: NDArray[np.float64], degrees: float | NDArray[np.float64], level: float,
     bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:  # fmt: skip
-    """Give the ends of `full ± t se`, t with `units` − 1 degrees of freedom, cut to the measure's bounds."""
-    half = student.ppf(0.5 + level / 2, units - 1) * se
-    return np.clip(full - half, *bounds), np.clip(full + half, *bounds)
+    """Give the ends of `full ± t se`, t with `degrees` of freedom, cut to the measure's bounds."""
+    half = student.ppf(0.5 + level / 2, degrees) * se
+    return np.asarray(np.clip(full - half, *bounds)), np.asarray(np.clip(full + half, *bounds))
 
 
 def _from_row_sums(
-    prepared: Prepared, deleted: Sequence[Int[Tensor, " k"]], centring: Centring
+    prepared: Prepared, deleted: Sequence[Int[Tensor, "_"]], centring: Centring
 ) -> Float[np.ndarray, "g la lb"]:
     left, right = prepared.embedded
     result = np.full((len(deleted), left.count, right.count), np.nan)
     if not left.rows or not right.rows:
         return result
     a, b = left.values, right.values
-    left_over = _Leftover(deleted, centring, missing_pairs(prepared.a, prepared.b), len(prepared.a))
+    codes = _codes(prepared.groups) if prepared.within_groups else None
+    left_over = _Leftover(deleted, centring, prepared.left_out, codes, len(prepared.a))
     cross = left_over.inner_products(a, b, _all_pairs)
     own_a = left_over.inner_products(a, a, _each_own)
     own_b = own_a if right is left else left_over.inner_products(b, b, _each_own)
@@ -100,15 +114,18 @@ def _from_row_sums(
 class _Leftover:
     """What stays of n stimuli when each of `deleted`, which together are all stimuli once, is left out in turn."""
 
-    deleted: Sequence[Int[Tensor, " k"]]
+    deleted: Sequence[Int[Tensor, "_"]]
     centring: Centring
     missing: Bool[Tensor, "n n"] | None
+    codes: Int[Tensor, " n"] | None
     n: int
 
     def inner_products(self, a: Float[Tensor, "la n n"], b: Float[Tensor, "lb n n"], product: Product) -> Tensor:
         """Compute `⟨A_S, B_S⟩` for every subset, `(g, la, lb)`, or `(g, l)` of each layer with itself."""
         touched, among, rows = self._sums(a, b, product)
         inner = touched.sum(0) - 2 * touched + among
+        if self.centring == "u" and self.codes is not None:
+            return inner - 2 * rows
         total_a = self._totals(a)
         totals = product(total_a[..., None], (total_a if b is a else self._totals(b))[..., None])
         stay = self.n - torch.tensor([len(g) for g in self.deleted], dtype=a.dtype, device=a.device)
@@ -134,8 +151,13 @@ class _Leftover:
             touched.append(product(rows_a.flatten(1), rows_b.flatten(1)))
             among.append(product(rows_a[:, :, g].flatten(1), rows_b[:, :, g].flatten(1)))
             sums_a, sums_b = rows_a.sum(1), rows_b.sum(1)
-            sums_a[:, g] = 0.0
-            rows.append(product(sums_a, sums_b))
+            if self.centring == "u" and self.codes is not None:
+                stay = others(self.n, g)
+                codes = self.codes[stay].unique(return_inverse=True)[1]
+                rows.append(product(sums_a[:, stay], shares(sums_b[:, stay], codes)))
+            else:
+                sums_a[:, g] = 0.0
+                rows.append(product(sums_a, sums_b))
         return torch.stack(touched), torch.stack(among), torch.stack(rows)
 
     def _single_sums(self, a: Tensor, b: Tensor, product: Product) -> tuple[Tensor, Tensor, Tensor]:
@@ -176,8 +198,14 @@ def _all_pairs(a: Float[Tensor, "*g la k"], b: Float[Tensor, "*g lb k"]) -> Floa
 
 
 def _each_own(a: Float[Tensor, "*g l k"], b: Float[Tensor, "*g l k"]) -> Float[Tensor, "*g l"]:
-    """Multiply each layer with itself: `a` and `b` are the same here."""
-    return torch.linalg.vector_norm(a, dim=-1).square()
+    if a.data_ptr() == b.data_ptr():  # four times as fast
+        return torch.linalg.vector_norm(a, dim=-1).square()
+    return torch.linalg.vecdot(a, b)
+
+
+def _codes(groups: Sequence[str] | None) -> Int[Tensor, " n"]:
+    """Give each group a number."""
+    return torch.tensor(np.unique(np.asarray(groups), return_inverse=True)[1])
 
 
 def others(n: int, rows: Int[Tensor, " k"]) -> Int[Tensor, " m"]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from repalign.align import Prepared, align
 from repalign.errors import InputError
-from repalign.infer.jackknife import deleted_scores, interval, refit, standard_error
+from repalign.infer.jackknife import degrees_of_freedom, deleted_scores, interval, refit, standard_error
 from repalign.infer.permute import observed_scores, permuted_scores
 from repalign.infer.pvalues import benjamini_hochberg, max_t, p_values
 from repalign.infer.resample import NoTestError, arrangements_of, deletions, half_samples, members
@@ -59,7 +59,9 @@ def infer(
 ) -> Inference:
     """Give every layer pair's standard error, interval, permutation p, adjusted p and q, all from whole groups.
 
-    The interval is about the score that other stimuli (groups) of the same kind and number would give. The test's
+    The interval is about the score that other stimuli (groups) of the same kind and number would give on average. Near
+    no alignment it is up to √2 too wide, since the jackknife doubles the variance of a score that is degenerate there;
+    whether there is any alignment is the test's question. The test's
     hypothesis: which stimulus of B stands with which of A does not matter. Groups are those of the activations; with
     fewer than five no interval is given, with fewer than four no p, and `notes` say so.
 
@@ -67,11 +69,12 @@ def infer(
     """
     plan = plan or Plan()
     alignment = alignment or prepared.alignment()
-    groups = prepared.a.groups or prepared.b.groups
+    groups = prepared.groups
     nothing = np.full(alignment.scores.shape, np.nan)
+    independent, count = independent_scores(prepared, plan.seed), len(set(groups)) if groups else None
     found = Inference(
-        alignment, nothing, nothing, nothing, nothing, nothing, nothing, nothing,
-        independent_scores(prepared, plan.seed), plan.interval, 0, len(set(groups)) if groups else None, plan.seed,
+        alignment, nothing, nothing, nothing, nothing, nothing, nothing, nothing, independent, plan.interval, 0, count,
+        plan.seed, prepared.notes,
     )  # fmt: skip
     return _with_test(_with_interval(found, prepared, groups, plan), prepared, groups, plan, track)
 
@@ -116,22 +119,21 @@ def _with_interval(found: Inference, prepared: Prepared, groups: Sequence[str] |
         note = f"{units} {what} are too few for an interval; at least {FEWEST_UNITS} are needed"
         return replace(found, interval="none", notes=(*found.notes, note))
     full = found.alignment.scores
-    se, used, notes = (_jackknife if plan.interval == "jackknife" else _halves)(prepared, full, groups, plan)
-    low, high = interval(full, se, used, plan.level, prepared.metric.bounds)
+    se, degrees, notes = (_jackknife if plan.interval == "jackknife" else _halves)(prepared, groups, plan)
+    low, high = interval(full, se, degrees, plan.level, prepared.metric.bounds)
     return replace(found, se=se, ci_low=low, ci_high=high, notes=(*found.notes, *notes))
 
 
 def _jackknife(
-    prepared: Prepared, full: np.ndarray, groups: Sequence[str] | None, plan: Plan
-) -> tuple[np.ndarray, int, list[str]]:
-    """Give standard error, degrees of freedom + 1, and what is to be said of it."""
+    prepared: Prepared, groups: Sequence[str] | None, plan: Plan
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Give standard errors, their degrees of freedom, and what is to be said of them."""
     metric = prepared.metric
-    left_out = deletions_for(metric, len(prepared.a), groups, plan.seed)
-    se = standard_error(full, deleted_scores(prepared, left_out), [len(rows) for rows in left_out])
-    return se, len(left_out), approximations(metric)
+    deleted = deleted_scores(prepared, deletions_for(metric, len(prepared.a), groups, plan.seed))
+    return standard_error(deleted), degrees_of_freedom(deleted), approximations(metric)
 
 
-def deletions_for(metric: Metric, n: int, groups: Sequence[str] | None, seed: int) -> list[Int[Tensor, " k"]]:
+def deletions_for(metric: Metric, n: int, groups: Sequence[str] | None, seed: int) -> list[Int[Tensor, "_"]]:
     """List what the jackknife leaves out at a time: every stimulus, or every group.
 
     Where each deletion is computed afresh and there are more than fifty, fifty random blocks of them.
@@ -140,25 +142,26 @@ def deletions_for(metric: Metric, n: int, groups: Sequence[str] | None, seed: in
     return deletions(n, groups, n if closed else REFITS, seed)
 
 
-def _halves(
-    prepared: Prepared, full: np.ndarray, groups: Sequence[str] | None, plan: Plan
-) -> tuple[np.ndarray, int, list[str]]:
+def _halves(prepared: Prepared, groups: Sequence[str] | None, plan: Plan) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Spread of the scores of m of n stimuli, drawn without replacement, times √(m / (n − m))."""
     n = len(prepared.a)
     drawn = half_samples(n, groups, HALVES, plan.seed)
     if min(len(rows) for rows in drawn) < prepared.metric.fewest:
         note = f"half of {n} stimuli are too few for {prepared.metric.name}; no interval"
-        return np.full(full.shape, np.nan), 2, [note]
+        nothing = np.full((len(prepared.a.layers), len(prepared.b.layers)), np.nan)
+        return nothing, nothing, [note]
     values = np.stack([refit(prepared, rows) for rows in drawn])
     m = np.mean([len(rows) for rows in drawn])
-    return values.std(0, ddof=1) * np.sqrt(m / (n - m)), len(members(n, groups)), []
+    return values.std(0, ddof=1) * np.sqrt(m / (n - m)), np.array(len(members(n, groups)) - 1), []
 
 
 def approximations(metric: Metric) -> list[str]:
     """Say what a metric's jackknife keeps fixed that a new computation would not."""
-    kept = {"cka_rbf": "the kernel's bandwidth", "rsa": "the ranks of the distances"}.get(metric.name)
-    ranked = metric.options.get("compare", "spearman") == "spearman"
-    return [f"the jackknife of {metric.label} keeps {kept} of all stimuli"] if kept and ranked else []
+    if metric.name == "cka_rbf":
+        return [f"the jackknife of {metric.label} keeps the kernel's bandwidth of all stimuli"]
+    if metric.options.get("compare") == "spearman":
+        return [f"the jackknife of {metric.label} keeps the ranks of the distances among all stimuli"]
+    return []
 
 
 def _with_test(

@@ -35,10 +35,10 @@ def p_values(
     """Compute `p_value` for many statistics that share their arrangements."""
     if not len(null):
         return np.full(observed.shape, np.nan)
+    scale = np.maximum(np.abs(observed), np.abs(null).max(0))  # before centring: values equal but for rounding tie
     if alternative == "two-sided":
         centre = (null.sum(0) + observed) / (len(null) + 1)
         observed, null = np.abs(observed - centre), np.abs(null - centre)
-    scale = np.maximum(np.abs(observed), np.abs(null).max(0))
     extreme = (null >= observed - TIE * scale).sum(0)
     return np.where(np.isnan(observed) | np.isnan(null).any(0), np.nan, (extreme + 1) / (len(null) + 1))
 

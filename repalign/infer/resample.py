@@ -90,7 +90,7 @@ def given_permutations(index: object, n: int) -> Permutations:
     return Permutations(torch.arange(n), torch.tensor(array.astype(np.int64)), exact=False)
 
 
-def sign_flips(units: int, count: int, seed: int, *, mirrored: bool = False) -> Flips:
+def sign_flips(units: int, count: int, seed: int, *, mirrored: bool = False, what: str = "groups") -> Flips:
     """Draw `count` patterns of signs; all of them when there are no more than that.
 
     `mirrored`: a pattern and its opposite give the same statistic (a two-sided test, or two conditions that change
@@ -102,8 +102,8 @@ def sign_flips(units: int, count: int, seed: int, *, mirrored: bool = False) -> 
     if distinct * LEVEL < 1:
         needed = math.ceil(math.log2(1 / LEVEL)) + mirrored
         raise NoTestError(
-            f"the signs of {units} groups have {distinct} arrangements, so no p can fall below {1 / distinct:.2g}; "
-            f"at least {needed} groups are needed"
+            f"the signs of {units} {what} have {distinct} arrangements, so no p can fall below {1 / distinct:.2g}; "
+            f"at least {needed} {what} are needed"
         )
     exact = 2 ** min(units, 40) - 1 <= count
     if exact:
@@ -121,7 +121,7 @@ def given_signs(signs: object, units: int) -> Flips:
     return Flips(torch.tensor(array.astype(np.int8)), exact=False)
 
 
-def deletions(n: int, groups: Sequence[str] | None, most: int, seed: int) -> list[Int[Tensor, " k"]]:
+def deletions(n: int, groups: Sequence[str] | None, most: int, seed: int) -> list[Int[Tensor, "_"]]:
     """List what is left out at a time: each group, or each stimulus, or, of more than `most`, random blocks of them.
 
     Every stimulus is left out exactly once; groups are never split.
@@ -133,19 +133,19 @@ def deletions(n: int, groups: Sequence[str] | None, most: int, seed: int) -> lis
     return [torch.cat([units[i] for i in part]) for part in np.array_split(order, most)]
 
 
-def half_samples(n: int, groups: Sequence[str] | None, count: int, seed: int) -> list[Int[Tensor, " k"]]:
+def half_samples(n: int, groups: Sequence[str] | None, count: int, seed: int) -> list[Int[Tensor, "_"]]:
     """Draw `count` halves of the stimuli, or of the groups, without replacement, each in ascending order."""
     return subsets(n, groups, len(members(n, groups)) // 2, count, seed)
 
 
-def subsets(n: int, groups: Sequence[str] | None, size: int, count: int, seed: int) -> list[Int[Tensor, " k"]]:
+def subsets(n: int, groups: Sequence[str] | None, size: int, count: int, seed: int) -> list[Int[Tensor, "_"]]:
     """Draw `count` subsets of `size` stimuli or groups without replacement, each in ascending order."""
     rng, units = np.random.default_rng(seed), members(n, groups)
     drawn = (rng.permutation(len(units))[:size] for _ in range(count))
     return [torch.cat([units[i] for i in chosen]).sort().values for chosen in drawn]
 
 
-def members(n: int, groups: Sequence[str] | None) -> list[Int[Tensor, " k"]]:
+def members(n: int, groups: Sequence[str] | None) -> list[Int[Tensor, "_"]]:
     """List the stimuli of each group, groups in order of first appearance; without groups each is its own."""
     if groups is None:
         return list(torch.arange(n).split(1))

@@ -41,7 +41,7 @@ def spearman_brown(r: Float[np.ndarray, "*k"]) -> Float[np.ndarray, "*k"]:
 
 
 def _by_count(prepared: Prepared, full: np.ndarray, seed: int) -> list[dict[str, object]]:
-    n, groups = len(prepared.a), prepared.a.groups or prepared.b.groups
+    n, groups = len(prepared.a), prepared.groups
     units = len(members(n, groups))
     pair, line = _best_pair(full, prepared), _matched(prepared.a, prepared.b)
     names = [("", ""), (tuple(prepared.a.layers)[pair[0]], tuple(prepared.b.layers)[pair[1]])]
@@ -58,7 +58,7 @@ def _by_count(prepared: Prepared, full: np.ndarray, seed: int) -> list[dict[str,
 
 
 def _split_half(prepared: Prepared, seed: int) -> list[dict[str, object]]:
-    n, groups = len(prepared.a), prepared.a.groups or prepared.b.groups
+    n, groups = len(prepared.a), prepared.groups
     units = len(members(n, groups))
     firsts = subsets(n, groups, units // 2, DRAWS, seed)
     sizes = [min(len(first), n - len(first)) for first in firsts]
@@ -74,10 +74,10 @@ def _by_pool(
     if not pooled:
         return []
     n, metric = len(prepared.a), prepared.metric
-    line = _matched(prepared.a, prepared.b)
+    line, pairs = _matched(prepared.a, prepared.b), "between" if prepared.within_groups else "all"
     rows = [_row("pool", ("", ""), prepared.a.pool, n, np.array([_mean(full, line)]))]
     for name, (a, b) in pooled.items():
-        value = _mean(align(a, b, metric).scores, _matched(a, b))
+        value = _mean(align(a, b, metric, pairs).scores, _matched(a, b))
         rows.append(_row("pool", ("", ""), name, n, np.array([value])))
     return rows
 

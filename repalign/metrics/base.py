@@ -56,6 +56,11 @@ class Metric(ABC):
         """Tell whether independent features give 0 on average."""
 
     @property
+    def leaves_pairs_out(self) -> bool:
+        """Tell whether `embed` takes NaN for pairs of stimuli within one group, and leaves them out."""
+        return False
+
+    @property
     @abstractmethod
     def invariances(self) -> frozenset[str]:
         """List the changes to the features that leave the score as it is."""
@@ -79,7 +84,7 @@ class Metric(ABC):
 
     def geometry_of_repeats(self, x: Float[Tensor, "r n d"]) -> Float[Tensor, "n k"]:
         """Take the geometry of features measured `r` times; most metrics average the repeats first."""
-        return self.geometry(x.mean(0))
+        return self.geometry(x.double().mean(0))
 
     def take(self, geometry: Tensor, index: Tensor) -> Tensor:
         """Restrict a geometry to the stimuli at `index`, in that order."""

@@ -28,7 +28,7 @@ def centred_embedding(k: Float[Tensor, "n n"], debiased: bool) -> Float[Tensor, 
     Raises UndefinedError when only rounding is left after centring.
     """
     centred = u_centred(k) if debiased else double_centred(k)
-    if float(centred.norm()) <= len(k) * EPSILON * float(k.norm()):
+    if float(centred.norm()) <= len(k) * EPSILON * float(k.nan_to_num().norm()):
         raise UndefinedError("its centred kernel is zero")
     return centred
 
@@ -63,6 +63,11 @@ class CKA(CosineMetric):
     @property
     def unbiased(self) -> bool:
         """Tell whether independent features give 0 on average: debiased, up to O(1/n) of the ratio."""
+        return self.debiased
+
+    @property
+    def leaves_pairs_out(self) -> bool:
+        """Tell whether pairs within a group can be left out: the debiased form, which leaves out self-pairs."""
         return self.debiased
 
     @property

@@ -6,7 +6,7 @@ Symbols: `X (n, d)` features, `K (n, n)` a Gram or kernel matrix, `D (n, n)` squ
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from repalign.errors import InputError
@@ -68,18 +68,41 @@ def double_centred(k: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
 
 
 def u_centred(k: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
-    """Centre the off-diagonal entries so that the products of two such matrices sum to unbiased HSIC.
+    """Take out of the off-diagonal entries all that is a sum of a row's and a column's share, diagonal zero.
 
-    With `K̃` of zero diagonal: `K̃_ij − Σ_l K̃_il/(n−2) − Σ_l K̃_lj/(n−2) + Σ K̃/((n−1)(n−2))`, diagonal zero
-    (Székely & Rizzo 2014, doi:10.1214/14-AOS1255, eq. 2.1). Its inner product over `i ≠ j`, divided by
-    `n(n−3)`, equals HSIC₁ of Song et al. 2012 (JMLR 13, eq. 5). Needs n ≥ 4.
+    The inner product of two such matrices over `i ≠ j`, divided by `n(n−3)`, equals HSIC₁ of Song et al. 2012 (JMLR
+    13, eq. 5), which is 0 on average for independent features; with `K̃` of zero diagonal the result is
+    `K̃_ij − Σ_l K̃_il/(n−2) − Σ_l K̃_lj/(n−2) + Σ K̃/((n−1)(n−2))` (Székely & Rizzo 2014, doi:10.1214/14-AOS1255,
+    eq. 2.1). Needs n ≥ 4.
+
+    Entries that are NaN, blocks of stimuli of one group with the diagonal among them, are left out and become 0. What
+    is left is again the part orthogonal to every row and column share, so the average stays 0 for independent
+    features of exchangeable groups, however alike the stimuli of one group are: all entries between groups have one
+    expectation, and a constant is a sum of shares. Needs four groups.
     """
-    n = len(k)
-    off = k - torch.diag(k.diagonal())
-    sums = off.sum(0) / (n - 2)
-    centred = off - sums[:, None] - sums[None, :] + sums.sum() / (n - 1)
-    centred.fill_diagonal_(0.0)
-    return centred
+    missing = torch.isnan(k)
+    if missing.any():
+        off, codes = k.masked_fill(missing, 0.0), missing.int().argmax(1).unique(return_inverse=True)[1]
+    else:
+        missing, codes = torch.eye(len(k), dtype=torch.bool, device=k.device), torch.arange(len(k), device=k.device)
+        off = k.masked_fill(missing, 0.0)
+    share = shares(off.sum(0)[None], codes)[0]
+    return (off - share[:, None] - share[None, :]).masked_fill(missing, 0.0)
+
+
+def shares(sums: Float[Tensor, "l n"], codes: Int[Tensor, " n"]) -> Float[Tensor, "l n"]:
+    """Find `u` with `Σ_j (u_i + u_j) = sums_i` over the stimuli j of other groups, one row for each of l layers.
+
+    With n_g stimuli in group g, U_g and R_g the sums of `u` and of `sums` over it, and U = Σ U_g, the equations of one
+    group add up to `(n − 2 n_g) U_g + n_g U = R_g`, one for each group; then `u_i = (sums_i − U + U_g) / (n − n_g)`.
+    """
+    n, sizes = sums.shape[1], torch.bincount(codes).to(sums.dtype)
+    if len(sizes) == n:  # every stimulus is a group of its own
+        return (sums - sums.sum(1, keepdim=True) / (2 * n - 2)) / (n - 2)
+    totals = sums.new_zeros(len(sums), len(sizes)).index_add_(1, codes, sums)
+    system = torch.diag(n - 2 * sizes) + sizes[:, None]
+    solved = torch.linalg.solve(system, totals.T).T
+    return (sums - (solved.sum(1, keepdim=True) - solved)[:, codes]) / (n - sizes)[codes]
 
 
 def pairs(k: Float[Tensor, "n n"]) -> Float[Tensor, " m"]:

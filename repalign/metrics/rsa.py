@@ -48,6 +48,11 @@ class RSA(RdmMetric, CosineMetric):
         return "well above 0: all distances are positive"
 
     @property
+    def leaves_pairs_out(self) -> bool:
+        """Tell whether pairs within a group can be left out: an RDM is a list of pairs."""
+        return True
+
+    @property
     def unbiased(self) -> bool:
         """Tell whether independent features give 0 on average."""
         return self.compare != "cosine"

@@ -108,7 +108,7 @@ def _estimates(
     """Average over subjects, with the errors that subjects and stimuli bring."""
     value, count = each.mean(1), each.shape[1]
     of_subjects = each.std(1, ddof=1) / np.sqrt(count)  # the delete-one jackknife of a mean
-    of_stimuli = np.full(len(value), np.nan) if deleted is None else standard_error(value, deleted, sizes)
+    of_stimuli = np.full(len(value), np.nan) if deleted is None else standard_error(deleted)
     both = np.sqrt(of_subjects**2 + of_stimuli**2)
-    low, high = interval(value, both, min(count, len(sizes)), LEVEL, bounds)
+    low, high = interval(value, both, min(count, len(sizes)) - 1, LEVEL, bounds)
     return Estimates(value, of_subjects, of_stimuli, both, low, high)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from repalign.align import prepare
-from repalign.infer.jackknife import deleted_scores, interval, others, refit, standard_error
+from repalign.infer.jackknife import degrees_of_freedom, deleted_scores, interval, others, refit, standard_error
 from repalign.infer.resample import deletions
 from repalign.metrics import parse_metric
 from repalign.wrap import as_activations, as_rdms
@@ -56,13 +56,13 @@ def test_fixed_bandwidth_and_ranks_come_close(spec, groups):
     plain = np.stack([refit(prepared, others(36, rows)) for rows in left_out])
     if spec.startswith("cka"):  # the geometry is the kernel, so its bandwidth is kept by both
         assert quick == pytest.approx(plain, abs=1e-12)
-    full, sizes = prepared.alignment().scores, [len(rows) for rows in left_out]
-    assert standard_error(full, quick, sizes) == pytest.approx(standard_error(full, plain, sizes), rel=0.1)
+    assert standard_error(quick) == pytest.approx(standard_error(plain), rel=0.1)
 
 
 def test_missing_pairs_are_left_out_of_deletions_too():
     a, b = layers()
-    rdm = np.array(prepare(as_activations("a", a), as_activations("b", b), parse_metric("rsa")).geometries[0].layers[0])
+    whole = prepare(as_activations("a", a), as_activations("b", b), parse_metric("rsa"))
+    rdm = whole.geometries[0].layers[0].numpy().copy()
     rdm[2, 7] = rdm[7, 2] = rdm[11, 3] = rdm[3, 11] = np.nan
     with pytest.warns(UserWarning, match="2 of 630 pairs of stimuli are missing"):
         prepared = prepare(as_rdms("a", {"brain": rdm}), as_activations("b", b), parse_metric("rsa:compare=pearson"))
@@ -85,8 +85,8 @@ def test_a_layer_without_geometry_stays_nan():
 def test_standard_error_of_a_mean_is_the_textbooks():
     x = np.random.default_rng(0).normal(size=40)
     deleted = np.array([np.delete(x, i).mean() for i in range(40)])
-    assert standard_error(np.array(x.mean()), deleted, [1] * 40) == pytest.approx(x.std(ddof=1) / np.sqrt(40))
-    low, high = interval(np.array(0.0), np.array(1.0), 40, 0.95)
+    assert standard_error(deleted) == pytest.approx(x.std(ddof=1) / np.sqrt(40))
+    low, high = interval(np.array(0.0), np.array(1.0), 39, 0.95)
     assert (low, high) == pytest.approx((-2.0227, 2.0227), abs=1e-4)
 
 
@@ -99,11 +99,19 @@ def test_standard_error_with_unequal_groups_is_right_on_average():
         x = rng.normal(size=12)[label] + rng.normal(size=len(label))
         deleted = np.array([x[label != g].mean() for g in range(12)])
         means.append(x.mean())
-        errors.append(float(standard_error(np.array(x.mean()), deleted, sizes)))
+        errors.append(float(standard_error(deleted)))
     assert np.mean(np.square(errors)) == pytest.approx(np.var(means), rel=0.15)
 
 
 def test_intervals_stop_at_the_bounds():
-    low, high = interval(np.array([0.9]), np.array([0.2]), 10, 0.95, (-1.0, 1.0))
+    low, high = interval(np.array([0.9]), np.array([0.2]), 9, 0.95, (-1.0, 1.0))
     assert high[0] == 1
     assert low[0] == pytest.approx(0.9 - 2.262157 * 0.2)
+
+
+def test_degrees_of_freedom_follow_the_units_that_carry_the_variance():
+    rng = np.random.default_rng(0)
+    assert degrees_of_freedom(rng.normal(size=(5000, 1)))[0] == pytest.approx(4999, rel=0.1)
+    assert degrees_of_freedom(np.array([[0.0], [0.0], [0.0], [0.0], [9.0]]))[0] == pytest.approx(3.46, abs=0.4)
+    assert degrees_of_freedom(np.ones((7, 2))).tolist() == [6, 6]
+    assert degrees_of_freedom(rng.standard_t(2, size=(200, 1)))[0] < 100

@@ -116,7 +116,7 @@ def test_the_bootstrap_is_refused_with_its_reason():
     with pytest.raises(InputError, match="interval must be one of jackknife, half, none, not 'delete'"):
         Plan("delete")
     with pytest.raises(InputError, match="level must lie between 0 and 1"):
-        Plan(level=95)
+        Plan(level=95.0)
     with pytest.raises(InputError, match="permutations must not be negative"):
         Plan(n_permutations=-1)
 
