@@ -8,11 +8,12 @@ matrices of all layers laid out as rows, `E_a (la, n²)` and `E_b (lb, n²)`, th
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -49,6 +50,14 @@ class Embedded:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """The scores of all layer pairs, and why a pair whose layers both have a geometry is NaN, by its place."""
+
+    values: Float[np.ndarray, "la lb"]
+    undefined: dict[tuple[int, int], str]
+
+
+@dataclass(frozen=True)
 class Prepared:
     """Both sides of a comparison under one metric, each layer's geometry taken and embedded once.
 
@@ -71,7 +80,7 @@ class Prepared:
         return self.a.groups or self.b.groups
 
     def alignment(self) -> Alignment:
-        """Score every layer of `a` against every layer of `b`."""
+        """Score every layer of `a` against every layer of `b`; warns once of layer pairs without a score."""
         left, right = self.embedded
         return Alignment(
             self.metric.name,
@@ -79,9 +88,25 @@ class Prepared:
             tuple(self.a.layers),
             tuple(self.b.layers),
             len(self.a),
-            scores(left, right, self.metric),
-            left.undefined | right.undefined,
+            self._scored.values.copy(),
+            left.undefined | right.undefined | self._undefined_pairs,
         )
+
+    @cached_property
+    def _scored(self) -> Scored:
+        found = scored(*self.embedded, self.metric)
+        if found.undefined:
+            (i, j), reason = next(iter(found.undefined.items()))
+            _warn(
+                f"{len(found.undefined)} layer pairs of {self.a.encoder} and {self.b.encoder} have no score (NaN), "
+                f"{list(self.a.layers)[i]!r} with {list(self.b.layers)[j]!r} first: {reason}"
+            )
+        return found
+
+    @property
+    def _undefined_pairs(self) -> dict[str, str]:
+        left, right = list(self.a.layers), list(self.b.layers)
+        return {f"{left[i]} × {right[j]}": reason for (i, j), reason in self._scored.undefined.items()}
 
 
 def align(a: Activations, b: Activations, metric: Metric, pairs: str = "between") -> Alignment:
@@ -105,13 +130,14 @@ def prepare(a: Activations, b: Activations, metric: Metric, pairs: str = "betwee
     Pairs of stimuli that are NaN in any given RDM are left out of all layers, with a warning that counts them.
     """
     check_pair(a, b, metric, pairs)
-    left = _geometries(a, metric)
-    right = left if b is a else _geometries(b, metric)
+    codes = group_codes(a.groups or b.groups, len(a))
+    left = _geometries(a, metric, codes)
+    right = left if b is a else _geometries(b, metric, codes)
     missing, within, notes = missing_pairs(a, b), None, ()
     if missing is not None:
         _warn(f"{_count(missing)} of stimuli are missing (NaN) in {_rdm_names(a, b)} and left out of every layer")
     if pairs == "between" and metric.leaves_pairs_out:
-        within, notes = _within_groups(a.groups or b.groups)
+        within, notes = _within_groups(codes)
     left_out = within if missing is None else missing if within is None else missing | within
     if left_out is not None:
         for side in {id(left): left, id(right): right}.values():
@@ -125,14 +151,19 @@ def prepare(a: Activations, b: Activations, metric: Metric, pairs: str = "betwee
     return Prepared(a, b, metric, (left, right), (first, second), left_out, within is not None, notes)
 
 
-def _within_groups(groups: tuple[str, ...] | None) -> tuple[Tensor | None, tuple[str, ...]]:
+def group_codes(groups: tuple[str, ...] | None, n: int) -> Int[Tensor, " n"]:
+    """Give the group of each of n stimuli a number from 0, or each stimulus one where there are no groups."""
+    return torch.arange(n) if groups is None else torch.tensor(np.unique(groups, return_inverse=True)[1])
+
+
+def _within_groups(codes: Int[Tensor, " n"]) -> tuple[Tensor | None, tuple[str, ...]]:
     """Mark the pairs of stimuli of one group, each stimulus with itself among them, and say how many there are."""
-    if groups is None or len(set(groups)) == len(groups):
+    count = len(codes.unique())
+    if count == len(codes):
         return None, ()
-    if len(set(groups)) < FEWEST_GROUPS:
-        few = f"{len(set(groups))} groups are too few to compare between groups only ({FEWEST_GROUPS} are needed)"
+    if count < FEWEST_GROUPS:
+        few = f"{count} groups are too few to compare between groups only ({FEWEST_GROUPS} are needed)"
         return None, (f"{few}, so pairs of stimuli within a group count too, which lifts the scores",)
-    codes = torch.tensor(np.unique(groups, return_inverse=True)[1])
     within = codes[:, None] == codes[None, :]
     return within, (f"{_count(within & ~torch.eye(len(codes), dtype=torch.bool))} within a group are left out",)
 
@@ -172,21 +203,35 @@ def embed(side: Geometries, metric: Metric) -> Embedded:
 
 
 def scores(a: Embedded, b: Embedded, metric: Metric) -> NDArray[np.float64]:
-    """Score all embedded layers of `a` with all of `b`, `(la, lb)`; NaN where one has no geometry."""
+    """Score all embedded layers of `a` with all of `b`, `(la, lb)`; NaN where there is nothing to compare."""
+    return scored(a, b, metric).values
+
+
+def scored(a: Embedded, b: Embedded, metric: Metric) -> Scored:
+    """Score all embedded layers of `a` with all of `b`, and say why two that have a geometry have no score."""
+    if isinstance(metric, PairMetric):
+        return _one_by_one(a, b, metric)
     matrix = np.full((a.count, b.count), np.nan)
     if a.rows and b.rows:
-        matrix[np.ix_(a.rows, b.rows)] = _products(a.values, b.values, metric)
-    return matrix
+        matrix[np.ix_(a.rows, b.rows)] = (a.values.flatten(1) @ b.values.flatten(1).T).cpu().numpy()
+    return Scored(matrix, {})
 
 
-def _products(a: Any, b: Any, metric: Metric) -> NDArray[np.float64]:  # noqa: ANN401  stacks or lists
-    if isinstance(metric, CosineMetric):
-        return (a.flatten(1) @ b.flatten(1).T).cpu().numpy()
-    assert isinstance(metric, PairMetric)
-    if not (a is b and metric.symmetric):
-        return np.array([[metric.score(x, y) for y in b] for x in a])
-    lower = np.array([[metric.score(x, y) if j <= i else 0.0 for j, y in enumerate(a)] for i, x in enumerate(a)])
-    return lower + np.tril(lower, -1).T
+def _one_by_one(a: Embedded, b: Embedded, metric: PairMetric) -> Scored:
+    """Score pair after pair; of a side with itself only one of both orders when they are the same."""
+    found = Scored(np.full((a.count, b.count), np.nan), {})
+    mirrored = a is b and metric.symmetric
+    for i, x in zip(a.rows, a.values, strict=True):
+        for j, y in zip(b.rows, b.values, strict=True):
+            if mirrored and j > i:
+                continue
+            try:
+                found.values[i, j] = metric.score(x, y)
+            except UndefinedError as reason:
+                found.undefined[i, j] = str(reason)
+            if mirrored:
+                found.values[j, i] = found.values[i, j]
+    return found
 
 
 def check_pair(a: Activations, b: Activations, metric: Metric, pairs: str = "between") -> None:
@@ -227,7 +272,7 @@ def missing_pairs(a: Activations, b: Activations) -> Bool[Tensor, "n n"] | None:
     return missing if missing.any() else None
 
 
-def _geometries(side: Activations, metric: Metric) -> Geometries:
+def _geometries(side: Activations, metric: Metric, codes: Int[Tensor, " n"]) -> Geometries:
     found = Geometries(tuple(side.layers), {}, {})
     for row, (name, x) in enumerate(side.layers.items()):
         if side.geometry != "rdm":
@@ -235,11 +280,12 @@ def _geometries(side: Activations, metric: Metric) -> Geometries:
         try:
             match side.geometry:
                 case "rdm":
-                    found.layers[row] = metric.geometry_of_rdm(x.double()).clone()
+                    geometry = metric.geometry_of_rdm(x.double()).clone()
                 case "repeats":
-                    found.layers[row] = metric.geometry_of_repeats(x)
+                    geometry = metric.geometry_of_repeats(x)
                 case _:
-                    found.layers[row] = metric.geometry(x)
+                    geometry = metric.geometry(x)
+            found.layers[row] = metric.mark(geometry, codes)
         except UndefinedError as reason:
             found.undefined[name] = str(reason)
         except InputError as error:

@@ -1,6 +1,6 @@
 """The Python API: similarities of arrays, alignments of arrays and of encoders."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from numpy.typing import ArrayLike
@@ -50,7 +50,7 @@ def infer_arrays(
     b: Mapping[str, ArrayLike | Tensor],
     metrics: Sequence[str | Metric] = DEFAULT_METRICS,
     *,
-    groups: Sequence[object] | None = None,
+    groups: Iterable[object] | None = None,
     pairs: str = "between",
     plan: Plan | None = None,
 ) -> dict[str, Inference]:

@@ -1,6 +1,6 @@
 """Plain arrays as activations: what every function that takes arrays does first."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -50,7 +50,7 @@ def as_tensor(name: str, values: ArrayLike | Tensor) -> Tensor:
     return x if x.dtype in (torch.float32, torch.float64) else x.double()
 
 
-def check_groups(groups: Sequence[object] | None, n: int) -> tuple[str, ...] | None:
+def check_groups(groups: Iterable[object] | None, n: int) -> tuple[str, ...] | None:
     """Name the group of each of n stimuli. Raises InputError when there is not one for each."""
     if groups is None:
         return None

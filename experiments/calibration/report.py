@@ -42,6 +42,10 @@ def table(intervals: Sequence[Coverage], tests: Sequence[Level]) -> str:
         f"{len(missed)} of {len(intervals)} designs miss it. Each cell: coverage of the score's expectation at this "
         "design; after the stroke, of the population's value. `SE` is the interval's standard error over the score's "
         "true deviation, `bias` expectation less population in those deviations; both for none / weak / strong.\n",
+        "Pooled over the numbers of units, weak and strong alignment together; in brackets without alignment, where "
+        "an interval is meant to be wide.\n",
+        *_pooled_rows(intervals),
+        "",
         *_interval_rows(intervals),
         "",
         f"## Tests: true hypotheses rejected at 5 %, aim {_aim(LEVEL_AIM)}\n",
@@ -53,6 +57,24 @@ def table(intervals: Sequence[Coverage], tests: Sequence[Level]) -> str:
         *_level_rows([t for t in tests if t.wrong]),
         "",
     ])  # fmt: skip
+
+
+def _pooled_rows(found: Sequence[Coverage]) -> list[str]:
+    processes = list(dict.fromkeys(c.process for c in found))
+    lines = [f"| metric | interval | {' | '.join(processes)} |", "|---|---|" + "---:|" * len(processes)]
+    for metric, interval in dict.fromkeys((c.metric, _interval(c)) for c in found):
+        here = [c for c in found if (c.metric, _interval(c)) == (metric, interval)]
+        cells = []
+        for process in processes:
+            parts = [[c for c in here if c.process == process and (c.strength == "none") == none] for none in (0, 1)]
+            cells.append(f"{_pooled(parts[0])} ({_pooled(parts[1])})" if parts[0] else "")
+        lines.append(f"| `{metric}` | {interval} | {' | '.join(cells)} |")
+    return lines
+
+
+def _pooled(found: Sequence[Coverage]) -> str:
+    held, runs = sum(c.of_mean.value * c.repetitions for c in found), sum(c.repetitions for c in found)
+    return f"{100 * held / runs:.1f}"
 
 
 def _interval_rows(found: Sequence[Coverage]) -> list[str]:

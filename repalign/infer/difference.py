@@ -1,7 +1,7 @@
 """Does A align with a reference more than B does? The difference of two scores on the same stimuli."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,19 +44,19 @@ class Difference:
 
 def difference(
     a: ArrayLike | Tensor, b: ArrayLike | Tensor, reference: ArrayLike | Tensor, metric: str | Metric = "cka_linear", *,
-    test: str = "jackknife", groups: Sequence[object] | None = None, n_permutations: int = 9999, level: float = 0.95,
+    test: str = "jackknife", groups: Iterable[object] | None = None, n_permutations: int = 9999, level: float = 0.95,
     seed: int = 0, signs: object = None, **options: object,
 ) -> Difference:  # fmt: skip
     """Compare how well `a (n, da)` and `b (n, db)` align with `reference (n, dr)` on the same stimuli.
 
     Interval: the jackknife of the difference, one stimulus or one group of `groups (n,)` at a time. Test, two-sided:
     under the hypothesis of no difference each unit's contribution is as likely above zero as below, so its sign may
-    flip. `test="jackknife"`: contributions are the jackknife's pseudo-values of the difference, moved so that their mean
-    is the difference θ itself, `θ + (u − 1)(θ̄₋ − θ₋ⱼ)`; unmoved they average to the bias-corrected difference, which
-    varies more, and reject in up to 13 % of runs with 10 to 20 groups, not 5. `test="within"`: the difference of the scores computed
-    within each group alone, exact for symmetric differences, but about the geometry within groups only; every group
-    needs as many stimuli as the metric does, better 30. Rows of a and b are never exchanged: they live in
-    different spaces. `signs (m, u)` take the place of drawn ones.
+    flip. `test="jackknife"`: contributions are the jackknife's pseudo-values of the difference, moved so that their
+    mean is the difference θ itself, `θ + (u − 1)(θ̄₋ − θ₋ⱼ)`; unmoved they average to the bias-corrected difference,
+    which varies more, and reject in up to 13 % of runs with 10 to 20 groups, not 5. `test="within"`: the difference of
+    the scores computed within each group alone, exact for symmetric differences, but about the geometry within groups
+    only; every group needs as many stimuli as the metric does, better 30. Rows of a and b are never exchanged: they
+    live in different spaces. `signs (m, u)` take the place of drawn ones.
 
     Raises InputError for wrong arrays and options. Too few units for an interval or a p: NaN, with a warning.
     """

@@ -83,7 +83,7 @@ def degrees_of_freedom(deleted: Float[np.ndarray, "g ..."]) -> NDArray[np.float6
 
 
 def interval(
-    full: Float[np.ndarray, "..."], se: NDArray[np.float64], degrees: float | NDArray[np.float64], level: float,
+    full: Float[np.ndarray, "..."], se: NDArray[np.float64], degrees: int | float | NDArray[np.float64], level: float,
     bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:  # fmt: skip
     """Give the ends of `full ± t se`, t with `degrees` of freedom, cut to the measure's bounds."""

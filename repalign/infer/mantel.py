@@ -1,7 +1,7 @@
 """Mantel's test of two sets of distances between the same stimuli."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +38,7 @@ class Mantel:
 
 def mantel(
     x: ArrayLike | Tensor, y: ArrayLike | Tensor, rdm: str = "euclidean", compare: str = "pearson", *,
-    n_permutations: int = 9999, groups: Sequence[object] | None = None, seed: int = 0, alternative: str = "greater",
+    n_permutations: int = 9999, groups: Iterable[object] | None = None, seed: int = 0, alternative: str = "greater",
     permutations: object = None,
 ) -> Mantel:  # fmt: skip
     """Correlate two distance matrices and permute the stimuli of one, rows and columns together (Mantel 1967).

@@ -142,17 +142,17 @@ def deletions_for(metric: Metric, n: int, groups: Sequence[str] | None, seed: in
     return deletions(n, groups, n if closed else REFITS, seed)
 
 
-def _halves(prepared: Prepared, groups: Sequence[str] | None, plan: Plan) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def _halves(prepared: Prepared, groups: Sequence[str] | None, plan: Plan) -> tuple[np.ndarray, float, list[str]]:
     """Spread of the scores of m of n stimuli, drawn without replacement, times √(m / (n − m))."""
     n = len(prepared.a)
     drawn = half_samples(n, groups, HALVES, plan.seed)
     if min(len(rows) for rows in drawn) < prepared.metric.fewest:
         note = f"half of {n} stimuli are too few for {prepared.metric.name}; no interval"
         nothing = np.full((len(prepared.a.layers), len(prepared.b.layers)), np.nan)
-        return nothing, nothing, [note]
+        return nothing, np.nan, [note]
     values = np.stack([refit(prepared, rows) for rows in drawn])
     m = np.mean([len(rows) for rows in drawn])
-    return values.std(0, ddof=1) * np.sqrt(m / (n - m)), np.array(len(members(n, groups)) - 1), []
+    return values.std(0, ddof=1) * np.sqrt(m / (n - m)), float(len(members(n, groups)) - 1), []
 
 
 def approximations(metric: Metric) -> list[str]:

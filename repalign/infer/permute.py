@@ -70,14 +70,17 @@ def _permuted_products(
     own_left, own_right = a.diagonal(dim1=1, dim2=2), b.diagonal(dim1=1, dim2=2)
     upper = rows * n + columns
     null = a.new_empty(len(index), len(a), len(b))
-    for k, order in enumerate(index.to(a.device)):
-        chosen = place[order][:, order].flatten()[upper]
-        products = own_left @ own_right[:, order].T
-        for start in range(0, len(chosen), BLOCK):
+    together = max(1, BLOCK // max(1, len(rows)))  # arrangements of few stimuli are taken several at a time
+    for first in range(0, len(index), together):
+        orders = index[first : first + together].to(a.device)
+        chosen = place[orders[:, :, None], orders[:, None, :]].flatten(1)[:, upper]
+        products = own_left @ own_right[:, orders].permute(1, 2, 0)
+        for start in range(0, len(rows), BLOCK):
             part = slice(start, start + BLOCK)
-            products.addmm_(left[:, part], right.index_select(0, chosen[part]), alpha=2.0)
-        null[k] = products
-        advance(1)
+            gathered = right.index_select(0, chosen[:, part].flatten()).view(len(orders), -1, len(b))
+            products.baddbmm_(left[:, part].expand(len(orders), -1, -1), gathered, alpha=2.0)
+        null[first : first + together] = products
+        advance(len(orders))
     return null
 
 

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from repalign.errors import InputError
@@ -20,12 +20,13 @@ class UndefinedError(Exception):
 class Metric(ABC):
     """A similarity of two layers; its options are the dataclass fields.
 
-    A layer goes through two steps, each once: `geometry` turns its features into what the metric reads of them,
-    and `embed` brings that into the form that is compared. A subset of stimuli indexes the geometry (`take`) and
-    embeds again. With `pairwise`, a geometry is indexed by pairs of stimuli, `(n, n)`, else by stimuli, `(n, d)`.
-    `chance` says what independent features give, and `unbiased` whether that is 0 on average; `reference` names
-    the source; `invariances` lists what leaves the score unchanged (`shift`, `scale`, `orthogonal`, `affine`: any
-    invertible linear map, `row_affine`: each pattern scaled and shifted by itself).
+    A layer goes through two steps, each once: `geometry` turns its features into what the metric reads of them, and
+    `embed` brings that into the form that is compared. A subset of stimuli indexes the geometry (`take`) and embeds
+    again; what a stimulus keeps in all of them, such as its fold, is attached before (`mark`). With `pairwise`, a
+    geometry is indexed by pairs of stimuli, `(n, n)`, else by stimuli, `(n, d)`. `chance` says what independent
+    features give, and `unbiased` whether that is 0 on average; `reference` names the source; `invariances` lists what
+    leaves the score unchanged (`shift`, `scale`, `orthogonal`, `affine`: any invertible linear map, `row_affine`: each
+    pattern scaled and shifted by itself).
     """
 
     name: ClassVar[str]
@@ -85,6 +86,14 @@ class Metric(ABC):
     def geometry_of_repeats(self, x: Float[Tensor, "r n d"]) -> Float[Tensor, "n k"]:
         """Take the geometry of features measured `r` times; most metrics average the repeats first."""
         return self.geometry(x.double().mean(0))
+
+    def mark(self, geometry: Tensor, codes: Int[Tensor, " n"]) -> Tensor:
+        """Attach to each stimulus what it keeps in every subset, before the first is taken; most metrics need nothing.
+
+        `codes` number the groups of the stimuli, or the stimuli where there are none. Raises InputError when there
+        are too few groups.
+        """
+        return geometry
 
     def take(self, geometry: Tensor, index: Tensor) -> Tensor:
         """Restrict a geometry to the stimuli at `index`, in that order."""

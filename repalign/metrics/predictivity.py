@@ -1,6 +1,5 @@
 """Linear predictivity: how much of one representation a ridge regression reads out of another, on held-out stimuli."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, final
@@ -11,12 +10,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repalign.errors import InputError
-from repalign.metrics.base import PairMetric
+from repalign.metrics.base import PairMetric, UndefinedError
 from repalign.metrics.coordinates import centred, coordinates, scaled
 from repalign.metrics.gram import EPSILON
 from repalign.metrics.ridge import Ridge, decomposed
 
-SCORINGS = ("r2", "pearson")
+FEWEST_HELD_OUT = {"r2": 1, "pearson": 3}  # stimuli of a fold; two always correlate perfectly
 
 
 @dataclass(frozen=True)
@@ -61,13 +60,14 @@ class LinearPredictivity(PairMetric):
     that doesn't vary has r = 0.
 
     One ridge strength for all units is chosen in each training fold by generalised cross-validation (`ridge.py`).
-    The folds are drawn with `seed` over the places of the stimuli in the given set: another order is another draw.
+    Stimuli are dealt to the folds with `seed`, whole groups to one fold; without groups by their places, so another
+    order is another deal. Fewer groups than `folds` make one fold each. A subset keeps the folds of all stimuli, less
+    those it leaves empty (or, with `pearson`, with fewer than 3 stimuli, which then only train).
 
     Invariant to shift, scale and rotation of X; of Y too with `r2`, to its shift and scale with `pearson`. Misleads
-    when stimuli come in groups: the folds don't know them, so frames of one video stand on both sides of a fold and
-    the score reads too high; give one frame a video. A wider X has more to predict from whatever it represents, so
-    compare layers of different width with care. A jackknife overstates the standard error, since leaving a stimulus
-    out draws other folds (0.081 for 0.042 at n = 60).
+    when frames of one video are not named as a group: they stand on both sides of a fold, and the score reads too
+    high. A wider X has more to predict from whatever it represents, so compare layers of different width with care.
+    The interval doesn't know that another seed gives another score.
     """
 
     folds: int = 5
@@ -87,7 +87,7 @@ class LinearPredictivity(PairMetric):
             raise InputError(f"linear_predictivity: folds must be at least 2, not {self.folds}; try 5")
         if self.seed < 0:
             raise InputError(f"linear_predictivity: seed must be 0 or above, not {self.seed}")
-        if self.scoring not in SCORINGS:
+        if self.scoring not in FEWEST_HELD_OUT:
             raise InputError(f"linear_predictivity: scoring must be r2 or pearson, not {self.scoring!r}")
 
     @property
@@ -117,38 +117,89 @@ class LinearPredictivity(PairMetric):
         return frozenset({"shift", "scale"} | ({"orthogonal"} if self.scoring == "r2" else set()))
 
     def geometry(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-        """Centre and scale the features; what needs no single units is rotated into at most n axes."""
-        return coordinates(x) if self.scoring == "r2" else scaled(x)
+        """Centre and scale the features; what needs no single units is rotated into at most n axes.
 
-    def embed(self, geometry: Float[Tensor, "n k"]) -> Folded:
-        """Divide the stimuli that are there into folds.
-
-        Raises InputError when a fold gets no stimulus, or fewer than the three a correlation needs.
+        A last column holds the number of each stimulus's fold. Raises InputError when there are too few stimuli.
         """
-        x = coordinates(geometry) if self.scoring == "r2" else scaled(geometry)
-        fewest = self.folds if self.scoring == "r2" else 3 * self.folds
+        fewest = FEWEST_HELD_OUT[self.scoring] * self.folds
         if len(x) < fewest:
             raise InputError(
                 f"linear_predictivity: {self.folds} folds with scoring={self.scoring} need at least {fewest} stimuli, "
                 f"not {len(x)}; use fewer folds or more stimuli"
             )
-        return Folded(x, tuple(splits(len(x), self.folds, self.seed)))
+        return _with_folds(self._features(x), deal(torch.arange(len(x)), self.folds, self.seed))
+
+    def mark(self, geometry: Float[Tensor, "n k"], codes: Int[Tensor, " n"]) -> Float[Tensor, "n k"]:
+        """Deal whole groups to the folds.
+
+        Raises InputError when there are fewer than two groups, or when a fold gets fewer stimuli than a correlation
+        needs.
+        """
+        numbers = deal(codes, self.folds, self.seed)
+        sizes = numbers.bincount()
+        if len(sizes) < 2:
+            raise InputError(
+                "linear_predictivity: folds hold whole groups out, so at least 2 groups are needed, not 1; give more "
+                "groups, or none"
+            )
+        if int(sizes.min()) < FEWEST_HELD_OUT[self.scoring]:
+            raise InputError(
+                f"linear_predictivity: scoring={self.scoring} needs {FEWEST_HELD_OUT[self.scoring]} stimuli in each "
+                f"fold, and of {len(sizes)} folds of whole groups one holds {int(sizes.min())}; use fewer folds or r2"
+            )
+        return _with_folds(geometry[:, :-1], numbers)
+
+    def embed(self, geometry: Float[Tensor, "n k"]) -> Folded:
+        """Divide the stimuli that are there into their folds.
+
+        Raises UndefinedError when fewer than two folds are left.
+        """
+        x = self._features(geometry[:, :-1])
+        found = splits(geometry[:, -1].long(), FEWEST_HELD_OUT[self.scoring])
+        if len(found) < 2:
+            raise UndefinedError(f"its {len(x)} stimuli are left in {len(found)} folds, and 2 are needed to predict")
+        return Folded(x, found)
+
+    def _features(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        return coordinates(x) if self.scoring == "r2" else scaled(x)
 
     def score(self, a: Folded, b: Folded) -> float:
-        """Predict the units of `b` from `a`."""
-        found = [_held_out(ridge, split, b.x) for ridge, split in zip(a.ridges, b.splits, strict=True)]
+        """Predict the units of `b` from `a`, in the folds of `a`; those of `b` move with it when it is permuted.
+
+        Raises UndefinedError when no unit of `b` varies within a fold, which leaves nothing to correlate.
+        """
+        found = [_held_out(ridge, split, b.x) for ridge, split in zip(a.ridges, a.splits, strict=True)]
         if self.scoring == "pearson":
             return _median_correlation(found)
         missed = sum(float((h.truth - h.predicted).square().sum()) for h in found)
         return 1 - missed / sum(float(h.truth.square().sum()) for h in found)
 
 
-def splits(n: int, folds: int, seed: int) -> Iterator[Split]:
-    """Deal n places, shuffled with `seed`, to folds whose sizes differ by one at most."""
-    order = np.random.default_rng(seed).permutation(n)
-    for fold in range(folds):
-        test = np.sort(order[fold::folds])
-        yield Split(torch.from_numpy(np.setdiff1d(order, test)), torch.from_numpy(test))
+def deal(codes: Int[Tensor, " n"], folds: int, seed: int) -> Int[Tensor, " n"]:
+    """Deal groups, shuffled with `seed`, the largest first, each to the smallest of the folds; give each stimulus its fold.
+
+    Groups of one size make folds that differ by one group at most; fewer groups than folds leave the last ones empty.
+
+    >>> deal(torch.tensor([0, 0, 0, 1, 1, 2, 3]), 2, 0).bincount().tolist()
+    [4, 3]
+    """
+    sizes = np.bincount(codes.cpu().numpy())
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    fold_of, filled = np.zeros(len(sizes), dtype=np.int64), np.zeros(folds, dtype=np.int64)
+    for group in order[np.argsort(-sizes[order], kind="stable")]:
+        fold_of[group] = filled.argmin()
+        filled[fold_of[group]] += sizes[group]
+    return torch.from_numpy(fold_of)[codes.cpu()]
+
+
+def splits(numbers: Int[Tensor, " n"], fewest: int = 1) -> tuple[Split, ...]:
+    """Hold out the stimuli of each fold in turn, of those with at least `fewest`; all others train."""
+    held_out = (numbers == fold for fold in numbers.unique())
+    return tuple(Split((~h).nonzero().flatten(), h.nonzero().flatten()) for h in held_out if int(h.sum()) >= fewest)
+
+
+def _with_folds(x: Float[Tensor, "n k"], numbers: Int[Tensor, " n"]) -> Float[Tensor, "n q"]:
+    return torch.cat([x, numbers.to(x)[:, None]], 1)
 
 
 def _held_out(ridge: Ridge, split: Split, y: Float[Tensor, "n q"]) -> HeldOut:
@@ -164,7 +215,9 @@ def _median_correlation(found: list[HeldOut]) -> float:
     per_fold = torch.stack([(t * p).sum(0) for t, p in zip(truth, predicted, strict=True)])
     per_unit = per_fold.nanmean(0).cpu().numpy()
     varying = per_unit[~np.isnan(per_unit)]
-    return float(np.median(varying)) if len(varying) else float("nan")
+    if not len(varying):
+        raise UndefinedError("no feature of the second layer varies within a fold, so nothing can be correlated")
+    return float(np.median(varying))
 
 
 def _unit(y: Float[Tensor, "t q"]) -> Float[Tensor, "t q"]:
