@@ -33,13 +33,14 @@ def draw(chunks: Sequence[Chunk], folder: Path) -> None:
 
 
 def table(intervals: Sequence[Coverage], tests: Sequence[Level]) -> str:
-    """Lay the results out as Markdown: what misses its aim first, then everything."""
+    """Lay the results out as Markdown, the misses in bold."""
     head = "In percent; in brackets the 95 % Monte-Carlo interval. Bold: all of that lies outside the aim.\n"
     missed = [c for c in intervals if c.of_mean.misses(COVERAGE_AIM)]
     return "\n".join([
         head,
         f"## Intervals: coverage of the 95 % interval, aim {_aim(COVERAGE_AIM)}\n",
-        f"{len(missed)} of {len(intervals)} designs miss it. Each cell: coverage of the score's expectation at this "
+        f"{len(missed)} of {len(intervals)} designs miss it beyond Monte-Carlo doubt, which with few runs says little. "
+        "Each cell: coverage of the score's expectation at this "
         "design; after the stroke, of the population's value. `SE` is the interval's standard error over the score's "
         "true deviation, `bias` expectation less population in those deviations; both for none / weak / strong.\n",
         "Pooled over the numbers of units, weak and strong alignment together; in brackets without alignment, where "

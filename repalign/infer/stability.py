@@ -85,9 +85,11 @@ def _by_pool(
 def _row(
     kind: str, names: tuple[str, str], x: object, n: int, values: Float[np.ndarray, " draws"]
 ) -> dict[str, object]:
-    low, high = np.nanquantile(values, [0.025, 0.975]) if len(values) > 1 else (np.nan, np.nan)
+    known = values[np.isfinite(values)]
+    low, high = np.quantile(known, [0.025, 0.975]) if len(known) > 1 else (np.nan, np.nan)
+    value = float(known.mean()) if len(known) else np.nan
     return {
-        "kind": kind, "layer_a": names[0], "layer_b": names[1], "x": x, "n": n, "value": float(np.nanmean(values)),
+        "kind": kind, "layer_a": names[0], "layer_b": names[1], "x": x, "n": n, "value": value,
         "low": low, "high": high, "draws": len(values),
     }  # fmt: skip
 

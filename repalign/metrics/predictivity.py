@@ -145,7 +145,7 @@ class LinearPredictivity(PairMetric):
         if int(sizes.min()) < FEWEST_HELD_OUT[self.scoring]:
             raise InputError(
                 f"linear_predictivity: scoring={self.scoring} needs {FEWEST_HELD_OUT[self.scoring]} stimuli in each "
-                f"fold, and of {len(sizes)} folds of whole groups one holds {int(sizes.min())}; use fewer folds or r2"
+                f"fold, and of {len(sizes)} folds of whole groups one holds {int(sizes.min())}; use fewer folds"
             )
         return _with_folds(geometry[:, :-1], numbers)
 
@@ -176,7 +176,7 @@ class LinearPredictivity(PairMetric):
 
 
 def deal(codes: Int[Tensor, " n"], folds: int, seed: int) -> Int[Tensor, " n"]:
-    """Deal groups, shuffled with `seed`, the largest first, each to the smallest of the folds; give each stimulus its fold.
+    """Give each stimulus a fold: groups are shuffled with `seed`, and, the largest first, dealt to the smallest fold.
 
     Groups of one size make folds that differ by one group at most; fewer groups than folds leave the last ones empty.
 

@@ -139,11 +139,11 @@ def test_a_layer_that_fills_the_space_has_no_canonical_correlations(spec):
     assert score(spec, x[:, :10], y[:, :3]) < 0.999
 
 
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("spec", [s for s in SPECS if "predictivity" not in s])  # folds stay with their stimuli
 @settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_a_subset_scores_as_if_it_were_all(spec, seed):
-    """Centring, bases, folds and neighbours belong to the stimuli that are there, wide features included."""
+    """Centring, bases and neighbours belong to the stimuli that are there, wide features included."""
     rng = np.random.default_rng(seed)
     metric = parse_metric(spec)
     width = 60 if "cca" not in spec else 8
