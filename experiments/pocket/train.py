@@ -59,7 +59,7 @@ class Recipe:
 RECIPES = {
     "resnet": Recipe(cycles=(16, 10, 14), learning_rate=0.2, weight_decay=5e-4, sgd=True),
     "vit": Recipe(cycles=(12,), learning_rate=1.5e-3, weight_decay=0.05),
-    "swin": Recipe(cycles=(10, 5, 24), learning_rate=1.5e-3, weight_decay=0.05),
+    "swin": Recipe(cycles=(10, 5), learning_rate=1.5e-3, weight_decay=0.05),
     "mixer": Recipe(cycles=(8,), learning_rate=1.5e-3, weight_decay=0.05),
     "dino": Recipe(cycles=(9,), learning_rate=8e-4, weight_decay=0.04, batch_size=64),
 }
