@@ -65,8 +65,8 @@ def difference(
     chosen = metric if isinstance(metric, Metric) else make_metric(metric, **options)
     sides = as_activations("a", {"a": a, "b": b}), as_activations("reference", {"reference": reference})
     names = check_groups(groups, len(sides[0]))
-    pairs = "all" if test == "within" else "between"
-    prepared = prepare(replace(sides[0], groups=names), sides[1], chosen, pairs)
+    grouped = None if test == "within" else names  # each group is scored alone, with all its pairs
+    prepared = prepare(replace(sides[0], groups=grouped), sides[1], chosen)
     full = prepared.alignment().scores[:, 0]
     theta, units = float(full[0] - full[1]), members(len(sides[0]), names)
     if len(units) < FEWEST_UNITS:

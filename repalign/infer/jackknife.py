@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 from torch import Tensor
 
-from repalign.align import Prepared, embed, scores
+from repalign.align import Prepared, embed, group_codes, scores
 from repalign.metrics.base import Centring, CosineMetric
 from repalign.metrics.gram import shares
 
@@ -99,7 +99,7 @@ def _from_row_sums(
     if not left.rows or not right.rows:
         return result
     a, b = left.values, right.values
-    codes = _codes(prepared.groups) if prepared.within_groups else None
+    codes = group_codes(prepared.groups, len(prepared.a)) if prepared.within_groups else None
     left_over = _Leftover(deleted, centring, prepared.left_out, codes, len(prepared.a))
     cross = left_over.inner_products(a, b, _all_pairs)
     own_a = left_over.inner_products(a, a, _each_own)
@@ -201,11 +201,6 @@ def _each_own(a: Float[Tensor, "*g l k"], b: Float[Tensor, "*g l k"]) -> Float[T
     if a.data_ptr() == b.data_ptr():  # four times as fast
         return torch.linalg.vector_norm(a, dim=-1).square()
     return torch.linalg.vecdot(a, b)
-
-
-def _codes(groups: Sequence[str] | None) -> Int[Tensor, " n"]:
-    """Give each group a number."""
-    return torch.tensor(np.unique(np.asarray(groups), return_inverse=True)[1])
 
 
 def others(n: int, rows: Int[Tensor, " k"]) -> Int[Tensor, " m"]:

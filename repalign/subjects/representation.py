@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from repalign.align import check_features
+from repalign.align import check_features, group_codes
 from repalign.encoders.group import Subjects
 from repalign.errors import InputError
 from repalign.metrics.base import CosineMetric, Metric, UndefinedError
@@ -73,17 +73,18 @@ def represent(activations: Activations, layer: str, metric: Metric) -> Represent
 
     Raises UndefinedError when it has none, InputError naming the owner when the metric can't use it.
     """
-    x = activations.layers[layer]
+    x, codes = activations.layers[layer], group_codes(activations.groups, len(activations))
     try:
         match activations.geometry:
             case "rdm":
-                return Representation(metric, metric.geometry_of_rdm(x.double()))
+                geometry = metric.geometry_of_rdm(x.double())
             case "repeats":
                 check_features(layer, x, 3)
-                return Representation(metric, metric.geometry_of_repeats(x))
+                geometry = metric.geometry_of_repeats(x)
             case _:
                 check_features(layer, x)
-                return Representation(metric, metric.geometry(x))
+                geometry = metric.geometry(x)
+        return Representation(metric, metric.mark(geometry, codes))
     except InputError as error:
         raise InputError(f"{activations.encoder}, {layer!r}: {error}") from None
 

@@ -182,3 +182,16 @@ def test_spec_round_trip():
 def test_float32_tensors_and_nested_lists_are_taken(spec):
     x, y = features(1)
     assert score(spec, torch.tensor(x).float(), y.tolist()) == pytest.approx(score(spec, x, y), abs=1e-4)
+
+
+@pytest.mark.parametrize("spec", VARIANTS)
+def test_scale_offset_and_precision_change_nothing(spec):
+    """Scale 1e±150 overflows or vanishes when squared; an offset of 1e6 hides float64 digits, 1e3 float32's."""
+    x, y = features(4)
+    expected = score(spec, x, y)
+    assert score(spec, x * 1e150, y) == pytest.approx(expected, abs=1e-12)
+    assert score(spec, x * 1e-150, y) == pytest.approx(expected, abs=1e-12)
+    if parse_metric(spec).invariances & {"shift", "row_affine"}:
+        assert score(spec, x + 1e6, y) == pytest.approx(expected, abs=1e-9)
+        single = (x + 1e3).astype(np.float32)
+        assert score(spec, single, y) == pytest.approx(score(spec, single.astype(float) - 1e3, y), abs=1e-9)
