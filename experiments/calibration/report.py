@@ -120,8 +120,8 @@ def options_of(one: Level) -> str:
 
 def figure(intervals: Sequence[Coverage], tests: Sequence[Level]) -> Figure:
     """Draw coverage against the number of units, a panel a process and strength, above the rejections by test."""
-    canvas = Figure(figsize=(15, 17), layout="constrained")
-    parts = canvas.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.25))
+    canvas = Figure(figsize=(15, 23), layout="constrained")
+    parts = canvas.subfigures(2, 1, squeeze=False, height_ratios=(1, 2.1))
     _coverages(parts[0, 0], [c for c in intervals if _interval(c) == "jackknife" and c.metric in COLOURS])
     _levels(parts[1, 0].subplots(), [t for t in tests if not t.wrong])
     return canvas
@@ -162,7 +162,7 @@ def _levels(axes: Axes, found: Sequence[Level]) -> None:
             axes.plot([100 * share.low, 100 * share.high], [y, y], color=colour, linewidth=1, alpha=0.5)
             axes.plot([100 * share.value], [y], "o", color=colour, markersize=4)
         middles.append(top + (len(here) - 1) / 2)
-        top += len(here) + 1
+        top += max(len(here) + 1, 3)  # room for the name
     for k, process in enumerate(processes):
         axes.plot([], [], "o", color=f"C{k}", label=process)
     axes.legend(fontsize=8, loc="lower right")

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import torch
@@ -60,6 +61,8 @@ def model_comparison(
     require_two(subjects)
     rows, order_notes = _rows(subjects, models, ids, models_are_rdms)
     units = _units(subjects, groups, ids)
+    rows = replace(rows, groups=units)
+    subjects = replace(subjects, activations=tuple(replace(a, groups=units) for a in subjects.activations))
     flips, flip_notes = _flips(len(subjects.names), n_permutations, seed, signs)
     members = represent_subjects(subjects, name, chosen)
     found = [_represent_model(rows, key, chosen) for key in models]
