@@ -10,6 +10,7 @@ _HOMES = {
     "compare": "api",
     "compare_arrays": "api",
     "infer_arrays": "api",
+    "infer_encoders": "api",
     "mantel": "infer.mantel",
     "two_sample": "infer.two_sample",
     "difference": "infer.difference",

@@ -9,8 +9,8 @@ from torch import Tensor
 from repalign.align import align, prepare
 from repalign.infer.matrix import Plan, infer
 from repalign.metrics import DEFAULT_METRICS, Metric, make_metric, parse_metric
-from repalign.sides import Options, load_sides
-from repalign.types import Activations, Alignment, Encoder, Inference, Stimuli
+from repalign.sides import Options, Source, load_sides, prepare_sides
+from repalign.types import Alignment, Inference, Stimuli
 from repalign.wrap import as_activations, check_groups
 
 
@@ -37,6 +37,7 @@ def compare_arrays(
 
     Returns one Alignment a metric, by the metric as given. Raises InputError as `similarity` does.
 
+    >>> import numpy as np
     >>> x = np.arange(12.0).reshape(6, 2) ** 2
     >>> compare_arrays({"l1": x, "l2": x[:, :1]}, {"m1": x}, ["cka_linear"])["cka_linear"].scores.shape
     (2, 1)
@@ -61,6 +62,7 @@ def infer_arrays(
     permutations and seed, or gives the permutations. Returns one Inference a metric, by the metric as given. Raises
     InputError as `similarity` does.
 
+    >>> import numpy as np
     >>> x = np.random.default_rng(0).normal(size=(30, 4))
     >>> sure = infer_arrays({"x": x}, {"y": x[:, :2]}, ["cka_linear"], plan=Plan(n_permutations=99))["cka_linear"]
     >>> bool(sure.ci_low[0, 0] < sure.alignment.scores[0, 0] < sure.ci_high[0, 0]), float(sure.p_values[0, 0])
@@ -72,8 +74,8 @@ def infer_arrays(
 
 
 def compare(
-    a: str | Encoder | Activations,
-    b: str | Encoder | Activations | None = None,
+    a: Source,
+    b: Source | None = None,
     stimuli: str | Stimuli | None = None,
     metrics: Sequence[str | Metric] = DEFAULT_METRICS,
     *,
@@ -86,13 +88,36 @@ def compare(
 
     `stimuli_b` shows the second side its own version of each stimulus, joined by id; `pairs="all"` also compares
     stimuli of one group with each other (see `align`). Further keywords are the
-    fields of `Options`. Returns one Alignment a metric, by the metric as given.
+    fields of `Options`. Where one side is several subjects (`rdm:subjects/*.npz`, `features:` likewise, or what
+    `load_subjects` gives), scores are means over them. Returns one Alignment a metric, by the metric as given.
 
     Raises InputError for anything that can't be used as asked.
     """
     named = _named(metrics)
     left, right = load_sides(a, b, stimuli, stimuli_b, replace(options or Options(), **changes))  # type: ignore[arg-type]
-    return {name: align(left.activations, right.activations, metric, pairs) for name, metric in named.items()}
+    return {name: prepare_sides(left, right, metric, pairs).alignment() for name, metric in named.items()}
+
+
+def infer_encoders(
+    a: Source,
+    b: Source | None = None,
+    stimuli: str | Stimuli | None = None,
+    metrics: Sequence[str | Metric] = DEFAULT_METRICS,
+    *,
+    stimuli_b: str | Stimuli | None = None,
+    pairs: str = "between",
+    plan: Plan | None = None,
+    options: Options | None = None,
+    **changes: object,
+) -> dict[str, Inference]:
+    """Align two encoders as `compare` does, and say how sure each score is.
+
+    `plan` chooses interval, number of permutations and seed. Returns one Inference a metric, by the metric as given.
+    Raises InputError for anything that can't be used as asked.
+    """
+    named = _named(metrics)
+    left, right = load_sides(a, b, stimuli, stimuli_b, replace(options or Options(), **changes))  # type: ignore[arg-type]
+    return {name: infer(prepare_sides(left, right, metric, pairs), plan) for name, metric in named.items()}
 
 
 def _named(metrics: Sequence[str | Metric]) -> dict[str, Metric]:

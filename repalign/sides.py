@@ -6,21 +6,31 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from repalign.encoders import load_encoder
+from repalign.align import prepare
+from repalign.encoders import ENCODERS, load_encoder
+from repalign.encoders.group import Subjects
+from repalign.encoders.spec import parse_spec
 from repalign.encoders.structure import select
 from repalign.errors import InputError, unknown
 from repalign.extract import Request, extract, pick_device
+from repalign.infer.over_subjects import Compared, prepare_subjects
+from repalign.metrics import Metric
 from repalign.pooling import Pool, can_pool, parse_pool
 from repalign.progress import Track, silent
 from repalign.stimuli import load_stimuli_pair, require_enough
+from repalign.subjects.aligned import rejoin, rename, stand_in
+from repalign.subjects.load import LOADERS, load_subjects
 from repalign.types import Activations, Encoder, Layer, Stimuli
+
+Source = str | Encoder | Activations | Subjects
 
 
 @dataclass(frozen=True)
 class Side:
     """One side of a comparison: its encoder (None for saved features), stimuli, layers and activations.
 
-    `pooled` holds the activations under other pools, by their names.
+    `pooled` holds the activations under other pools, by their names. With several `subjects`, `activations` say what
+    the stimuli and layers are, with the values of the first.
     """
 
     activations: Activations
@@ -29,6 +39,7 @@ class Side:
     layers: tuple[Layer, ...]
     notes: tuple[str, ...] = ()
     pooled: Mapping[str, Activations] = field(default_factory=dict)
+    subjects: Subjects | None = None
 
 
 @dataclass(frozen=True)
@@ -57,8 +68,8 @@ GROUPS = ("own", "folder", "label", "none")
 
 
 def load_sides(
-    a: str | Encoder | Activations,
-    b: str | Encoder | Activations | None,
+    a: Source,
+    b: Source | None,
     data: str | Stimuli | None,
     data_b: str | Stimuli | None,
     options: Options,
@@ -66,14 +77,17 @@ def load_sides(
 ) -> tuple[Side, Side]:
     """Load, extract and pair both sides: the same ids in the same order. The same object twice for one side.
 
+    A name of several files of features or RDMs gives a side of several subjects, joined by id.
+
     Raises InputError for anything that can't be used as asked, before any encoder runs where that is possible.
     """
     pools = [parse_pool(name) for name in dict.fromkeys([options.pool, *options.pools])]
     device = pick_device(options.device)
     first, second = _stimuli(data, data_b, options)
-    left = load_encoder(a, allow_partial=options.allow_partial)
+    left = _load(a, options)
     b = a if b is None or (isinstance(b, str) and b == a) else b
-    right = left if b is a else load_encoder(b, allow_partial=options.allow_partial)
+    right = left if b is a else _load(b, options)
+    _check_one_group(left, right)
     same = b is a and second is None and options.layers_b in (None, options.layers)
     wanted = [(left, first, options.layers), (right, second or first, options.layers_b or options.layers)]
     plans = [_plan(e, s, glob, pools[0]) for e, s, glob in wanted[: 1 if same else 2]]
@@ -81,12 +95,52 @@ def load_sides(
     return _pair(sides[0], sides[-1])
 
 
+def prepare_sides(left: Side, right: Side, metric: Metric, pairs: str = "between") -> Compared:
+    """Take and embed every layer of both sides, and of every subject where a side has several.
+
+    Warns and raises as `align` does.
+    """
+    several = left.subjects or right.subjects
+    if several is None:
+        return prepare(left.activations, right.activations, metric, pairs)
+    return prepare_subjects(left.activations, right.activations, several, several is left.subjects, metric, pairs)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    source: Encoder | Activations
+    subjects: Subjects | None = None
+
+
 @dataclass(frozen=True)
 class _Plan:
-    source: Encoder | Activations
+    loaded: _Loaded
     stimuli: Stimuli | None
     layers: tuple[Layer, ...]
     notes: tuple[str, ...]
+
+
+def _load(source: Source, options: Options) -> _Loaded:
+    """Load an encoder, saved features or RDMs, or those of several subjects."""
+    name = source.strip() if isinstance(source, str) else "subjects"
+    if isinstance(source, str) and parse_spec(source, ENCODERS).source in LOADERS:
+        source = load_subjects(source)
+    if not isinstance(source, Subjects):
+        return _Loaded(load_encoder(source, allow_partial=options.allow_partial))
+    if len(source.names) == 1:
+        return _Loaded(source.activations[0])
+    return _Loaded(stand_in(name, source), source)
+
+
+def _check_one_group(left: _Loaded, right: _Loaded) -> None:
+    """Raise InputError when both sides are several subjects."""
+    if left.subjects is None or right.subjects is None:
+        return
+    sides = [f"{s.source.encoder} ({len(s.subjects.names)})" for s in (left, right)]  # type: ignore[union-attr]
+    raise InputError(
+        f"both sides are several subjects, {sides[0]} and {sides[1]}, but scores are means over the subjects of one; "
+        "for the other, name one subject's file, or save ra.group_rdm(ra.load_subjects(…)) and name that rdm:…"
+    )
 
 
 def _stimuli(
@@ -124,10 +178,11 @@ def _grouped(stimuli: Stimuli, groups: str) -> Stimuli:
     raise unknown("--groups", groups, GROUPS)
 
 
-def _plan(source: Encoder | Activations, stimuli: Stimuli | None, choice: str, pool: Pool) -> _Plan:
+def _plan(loaded: _Loaded, stimuli: Stimuli | None, choice: str, pool: Pool) -> _Plan:
     """Choose the layers of one side and leave out, with a note, those that the pooling can't serve."""
+    source = loaded.source
     if isinstance(source, Activations):
-        return _Plan(source, stimuli, (), ())
+        return _Plan(loaded, stimuli, (), ())
     if stimuli is None:
         raise InputError(f"{source.name} needs pictures; give --data FOLDER, a manifest or bundled:photos")
     chosen = select(source.layers, choice)
@@ -137,7 +192,7 @@ def _plan(source: Encoder | Activations, stimuli: Stimuli | None, choice: str, p
         raise InputError(f"{source.name}: no layer can be pooled by {pool}; its layers: {reasons}; use --pool mean")
     out = [f"{name} ({reason})" for name, reason in reasons.items() if reason]
     notes = (f"{source.name}: left out under --pool {pool}: {', '.join(out)}",) if out else ()
-    return _Plan(source, stimuli, kept, notes)
+    return _Plan(loaded, stimuli, kept, notes)
 
 
 def _extract(
@@ -146,16 +201,17 @@ def _extract(
     """Extract all sides; those that see the same stimuli share one pass over the pictures."""
     sides: dict[int, Side] = {}
     for k, plan in enumerate(plans):
-        if isinstance(plan.source, Activations):
-            sides[k] = Side(plan.source, None, plan.stimuli, (), tuple(map(str, plan.source.meta.get("notes", ()))))  # type: ignore[call-overload]
+        if isinstance(saved := plan.loaded.source, Activations):
+            notes = tuple(map(str, saved.meta.get("notes", ())))  # type: ignore[call-overload]
+            sides[k] = Side(saved, None, plan.stimuli, (), notes, subjects=plan.loaded.subjects)
     networks = {k: p for k, p in enumerate(plans) if k not in sides}
     for stimuli in {id(p.stimuli): p.stimuli for p in networks.values()}.values():
         assert stimuli is not None  # _plan has seen to it
         wanted = [
             (k, request)
             for k, p in networks.items()
-            if p.stimuli is stimuli and isinstance(p.source, Encoder)
-            for request in _requests(p.source, p.layers, pools)
+            if p.stimuli is stimuli and isinstance(p.loaded.source, Encoder)
+            for request in _requests(p.loaded.source, p.layers, pools)
         ]
         found = extract(
             [request for _, request in wanted], stimuli, device=device, batch_size=options.batch_size,
@@ -164,7 +220,7 @@ def _extract(
         for k in dict.fromkeys(k for k, _ in wanted):
             own, *others = [x for (j, _), x in zip(wanted, found, strict=True) if j == k]
             pooled = {x.pool: x for x in others}
-            sides[k] = Side(own, networks[k].source, stimuli, networks[k].layers, networks[k].notes, pooled)  # type: ignore[arg-type]
+            sides[k] = Side(own, networks[k].loaded.source, stimuli, networks[k].layers, networks[k].notes, pooled)  # type: ignore[arg-type]
     return [sides[k] for k in range(len(plans))]
 
 
@@ -191,7 +247,8 @@ def _pair(left: Side, right: Side) -> tuple[Side, Side]:
 
 def _joined(side: Side, ids: tuple[str, ...]) -> Side:
     pooled = {name: activations.join(ids) for name, activations in side.pooled.items()}
-    return replace(side, activations=side.activations.join(ids), pooled=pooled)
+    subjects = None if side.subjects is None else rejoin(side.subjects, ids)
+    return replace(side, activations=side.activations.join(ids), pooled=pooled, subjects=subjects)
 
 
 def _adopt_ids(side: Side, other: Side) -> Side:
@@ -207,4 +264,5 @@ def _adopt_ids(side: Side, other: Side) -> Side:
             f"{len(ids)} stimuli; give one row a stimulus in the same order, or save the ids with the features"
         )
     note = f"{side.activations.encoder}: rows carry no ids and were joined by order"
-    return replace(side, activations=replace(side.activations, ids=ids), notes=(*side.notes, note))
+    subjects = None if side.subjects is None else rename(side.subjects, ids)
+    return replace(side, activations=replace(side.activations, ids=ids), notes=(*side.notes, note), subjects=subjects)

@@ -7,28 +7,32 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
+from statistics import fmean
 
 import pandas as pd
+from torch import Tensor
 
-from repalign.align import prepare
 from repalign.errors import InputError, RepalignWarning
 from repalign.extract import pick_device
 from repalign.infer.matrix import Plan, infer
+from repalign.infer.over_subjects import OverSubjects
 from repalign.infer.stability import stability
 from repalign.infer.two_sample import two_sample_layers
 from repalign.metrics import DEFAULT_METRICS, Metric, parse_metric
 from repalign.progress import Track, silent
 from repalign.report import render
-from repalign.sides import Options, Side, load_sides
+from repalign.sides import Options, Side, load_sides, prepare_sides
 from repalign.spectrum import largest_share, participation_ratio
 from repalign.stimuli.image import thumbnail
+from repalign.subjects.aligned import ceilings
+from repalign.subjects.ceiling import NoiseCeiling
 from repalign.types import Inference
 
 DEMO = ("pocket:dino", "pocket:resnet", "bundled:photos")
@@ -85,10 +89,8 @@ def run(comparison: Comparison, track: Track = silent) -> Path:
         for name, table in (("curves", pd.concat([r.curves for r in results])), ("tests", tests)):
             if not table.empty:
                 table.to_csv(folder / f"{name}.csv", index=False)
-        meta = describe(comparison, out, (left, right), metrics, timings, messages)
-        meta["inference"] = {
-            m.spec: _describe_inference(r.inference, comparison.plan) for m, r in zip(metrics, results, strict=True)
-        }
+        meta = describe(comparison, out, (left, right), results, timings, messages)
+        meta["inference"] = {r.metric.spec: _describe_inference(r.inference, comparison.plan) for r in results}
         meta["thumbs"] = _write_thumbnails(folder, (left, right))
         (folder / "study.json").write_text(json.dumps(meta, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         render(folder)
@@ -97,10 +99,12 @@ def run(comparison: Comparison, track: Track = silent) -> Path:
 
 @dataclass(frozen=True)
 class _Result:
-    """What one metric gave: scores with their certainty, and the stability curves."""
+    """What one metric gave: scores with their certainty, the stability curves, and the subjects' ceiling by layer."""
 
+    metric: Metric
     inference: Inference
     curves: pd.DataFrame
+    ceilings: Mapping[str, NoiseCeiling]
 
 
 def _measure(
@@ -109,10 +113,12 @@ def _measure(
     """Score all layer pairs, then say how sure the scores are and how they depend on choices."""
     left, right = sides
     began = time.perf_counter()
-    prepared = prepare(left.activations, right.activations, metric, comparison.pairs)
+    prepared = prepare_sides(left, right, metric, comparison.pairs)
     alignment = prepared.alignment()
     scored = time.perf_counter()
     inference = infer(prepared, comparison.plan, alignment, track)
+    several = left.subjects or right.subjects
+    bounds = ceilings(several, prepared) if several and isinstance(prepared, OverSubjects) else {}
     sure = time.perf_counter()
     pooled = {k: (left.pooled[k], right.pooled[k]) for k in left.pooled if k in right.pooled}
     curves = stability(prepared, pooled, comparison.plan.seed) if comparison.stability else pd.DataFrame()
@@ -122,7 +128,7 @@ def _measure(
         ("stability", time.perf_counter() - sure),
     ):
         timings[name] = timings.get(name, 0.0) + seconds
-    return _Result(inference, curves)
+    return _Result(metric, inference, curves, bounds)
 
 
 def _two_samples(sides: tuple[Side, Side], comparison: Comparison) -> pd.DataFrame:
@@ -143,11 +149,11 @@ def _describe_inference(found: Inference, plan: Plan) -> dict[str, object]:
 
 
 def describe(
-    comparison: Comparison, out: Path, sides: tuple[Side, Side], metrics: Sequence[Metric],
+    comparison: Comparison, out: Path, sides: tuple[Side, Side], results: Sequence[_Result],
     timings: dict[str, float], messages: Sequence[str],
 ) -> dict[str, object]:  # fmt: skip
     """Describe how a study was made: everything of `study.json` but the thumbnails."""
-    left, right = sides
+    (left, right), metrics = sides, [r.metric for r in results]
     asked = {k: v for k, v in asdict(comparison).items() if k not in ("command", "options", "plan")}
     plan = {"interval": comparison.plan.interval, "level": comparison.plan.level}
     plan["permutations"] = comparison.plan.n_permutations
@@ -161,7 +167,10 @@ def describe(
         "command": comparison.command,
         "config": config,
         "versions": {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()},
-        "encoders": {"a": _describe_encoder(left), "b": _describe_encoder(right)},
+        "encoders": {
+            key: _describe_encoder(side) | _describe_subjects(side, results)
+            for key, side in zip("ab", sides, strict=True)
+        },
         "stimuli": {"a": _describe_stimuli(left), "b": _describe_stimuli(right) if paired else None},
         "metrics": [_describe_metric(m) for m in metrics],
         "pool": comparison.options.pool,
@@ -190,6 +199,15 @@ def _describe_encoder(side: Side) -> dict[str, object]:
         "input": f"{encoder.input_size[0]}×{encoder.input_size[1]}",
         "notes": list(encoder.notes),
     }
+
+
+def _describe_subjects(side: Side, results: Sequence[_Result]) -> dict[str, object]:
+    """Describe several subjects: who they are and, by metric and layer, the noise ceiling's two bounds."""
+    if side.subjects is None:
+        return {}
+    ceiling = {r.metric.spec: {k: [c.lower, c.upper] for k, c in r.ceilings.items()} for r in results if r.ceilings}
+    names = side.subjects.names
+    return {"subjects": {"n": len(names), "names": list(names), "ceiling": ceiling}}
 
 
 def _describe_stimuli(side: Side) -> dict[str, object]:
@@ -249,21 +267,28 @@ def _write_tables(
 
 def _layer_rows(name: str, side: Side) -> Iterator[dict[str, object]]:
     known = {layer.name: layer for layer in side.layers}
-    for layer, features in side.activations.layers.items():
+    for layer in side.activations.layers:
         found = known.get(layer)
+        values = [one.layers[layer] for one in (side.subjects.activations if side.subjects else [side.activations])]
         square = side.activations.geometry != "features"
         yield {
             "side": name,
             "encoder": side.activations.encoder,
             "layer": layer,
             "kind": found.kind if found else side.activations.geometry,
-            "shape": "×".join(map(str, found.shape if found else features.shape[1:])),
+            "shape": "×".join(map(str, found.shape)) if found else _shape(values),
             "depth": side.activations.depths[layer],
             "parameters": found.parameters if found else 0,
-            "participation_ratio": float("nan") if square else participation_ratio(features),
-            "largest_share": float("nan") if square else largest_share(features),
+            "participation_ratio": float("nan") if square else fmean(map(participation_ratio, values)),
+            "largest_share": float("nan") if square else fmean(map(largest_share, values)),
             "untrained": side.activations.untrained,
         }
+
+
+def _shape(values: Sequence[Tensor]) -> str:
+    """Write the shape of one stimulus; where subjects differ, from the smallest to the largest."""
+    axes = [(min(sizes), max(sizes)) for sizes in zip(*(x.shape[1:] for x in values), strict=True)]
+    return "×".join(str(low) if low == high else f"{low}…{high}" for low, high in axes)
 
 
 def _write_thumbnails(folder: Path, sides: tuple[Side, Side]) -> list[dict[str, str]]:

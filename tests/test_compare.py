@@ -125,3 +125,12 @@ def test_public_names_load_on_first_use():
         assert getattr(ra, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         ra.nonsense  # noqa: B018
+
+
+def test_inference_of_encoders_is_that_of_their_features(nets, photos):
+    plan = ra.Plan(n_permutations=99, seed=3)
+    found = ra.infer_encoders(f"{nets}:net", f"{nets}:other", str(photos), ["rsa"], plan=plan)["rsa"]
+    plain = ra.compare(f"{nets}:net", f"{nets}:other", str(photos), ["rsa"])["rsa"]
+    assert found.alignment.scores == pytest.approx(plain.scores, abs=1e-12)
+    assert (found.ci_low < plain.scores).all()
+    assert found.n_permutations == 99

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from repalign.align import Prepared, align
 from repalign.errors import InputError
 from repalign.infer.jackknife import degrees_of_freedom, deleted_scores, interval, refit, standard_error
+from repalign.infer.over_subjects import Compared, OverSubjects, averaged
 from repalign.infer.permute import observed_scores, permuted_scores
 from repalign.infer.pvalues import benjamini_hochberg, max_t, p_values
 from repalign.infer.resample import NoTestError, arrangements_of, deletions, half_samples, members
@@ -55,7 +57,7 @@ class Plan:
 
 
 def infer(
-    prepared: Prepared, plan: Plan | None = None, alignment: Alignment | None = None, track: Track = silent
+    prepared: Compared, plan: Plan | None = None, alignment: Alignment | None = None, track: Track = silent
 ) -> Inference:
     """Give every layer pair's standard error, interval, permutation p, adjusted p and q, all from whole groups.
 
@@ -65,13 +67,20 @@ def infer(
     hypothesis: which stimulus of B stands with which of A does not matter. Groups are those of the activations; with
     fewer than five no interval is given, with fewer than four no p, and `notes` say so.
 
+    Of several subjects all numbers are about the mean of their scores. `se² = se_stimuli² + se_subjects²`, each a
+    delete-one jackknife of that mean, and t has the smaller number of degrees of freedom: the interval is about other
+    stimuli and other subjects. It counts the noise of single responses twice, and so errs on the wide side (Schütt et
+    al. 2023, doi:10.7554/eLife.82566): with 6 to 20 simulated subjects `se` was 7 to 21 % too large, and 95 % intervals
+    held the truth in 97 to 99.7 %. The test, with one set of arrangements for all, is about these subjects.
+
     Raises InputError for permutations that are none.
     """
     plan = plan or Plan()
     alignment = alignment or prepared.alignment()
     groups = prepared.groups
     nothing = np.full(alignment.scores.shape, np.nan)
-    independent, count = independent_scores(prepared, plan.seed), len(set(groups)) if groups else None
+    independent = averaged(prepared, lambda one: independent_scores(one, plan.seed))
+    count = len(set(groups)) if groups else None
     found = Inference(
         alignment, nothing, nothing, nothing, nothing, nothing, nothing, nothing, independent, plan.interval, 0, count,
         plan.seed, prepared.notes,
@@ -109,7 +118,7 @@ def _gaussian_features(rng: np.random.Generator, n: int, d: int) -> Float[np.nda
     return factor
 
 
-def _with_interval(found: Inference, prepared: Prepared, groups: Sequence[str] | None, plan: Plan) -> Inference:
+def _with_interval(found: Inference, prepared: Compared, groups: Sequence[str] | None, plan: Plan) -> Inference:
     if plan.interval == "none":
         return found
     n, what = len(prepared.a), "groups" if groups else "stimuli"
@@ -120,16 +129,20 @@ def _with_interval(found: Inference, prepared: Prepared, groups: Sequence[str] |
         return replace(found, interval="none", notes=(*found.notes, note))
     full = found.alignment.scores
     se, degrees, notes = (_jackknife if plan.interval == "jackknife" else _halves)(prepared, groups, plan)
+    if isinstance(prepared, OverSubjects):
+        se, degrees = np.hypot(se, prepared.between_subjects()), np.fmin(degrees, prepared.count - 1)
+        notes = [*notes, f"errors add those of {what} and of subjects"]
     low, high = interval(full, se, degrees, plan.level, prepared.metric.bounds)
     return replace(found, se=se, ci_low=low, ci_high=high, notes=(*found.notes, *notes))
 
 
 def _jackknife(
-    prepared: Prepared, groups: Sequence[str] | None, plan: Plan
+    prepared: Compared, groups: Sequence[str] | None, plan: Plan
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Give standard errors, their degrees of freedom, and what is to be said of them."""
     metric = prepared.metric
-    deleted = deleted_scores(prepared, deletions_for(metric, len(prepared.a), groups, plan.seed))
+    left_out = deletions_for(metric, len(prepared.a), groups, plan.seed)
+    deleted = averaged(prepared, lambda one: deleted_scores(one, left_out))
     return standard_error(deleted), degrees_of_freedom(deleted), approximations(metric)
 
 
@@ -142,7 +155,7 @@ def deletions_for(metric: Metric, n: int, groups: Sequence[str] | None, seed: in
     return deletions(n, groups, n if closed else REFITS, seed)
 
 
-def _halves(prepared: Prepared, groups: Sequence[str] | None, plan: Plan) -> tuple[np.ndarray, float, list[str]]:
+def _halves(prepared: Compared, groups: Sequence[str] | None, plan: Plan) -> tuple[np.ndarray, float, list[str]]:
     """Spread of the scores of m of n stimuli, drawn without replacement, times √(m / (n − m))."""
     n = len(prepared.a)
     drawn = half_samples(n, groups, HALVES, plan.seed)
@@ -150,7 +163,7 @@ def _halves(prepared: Prepared, groups: Sequence[str] | None, plan: Plan) -> tup
         note = f"half of {n} stimuli are too few for {prepared.metric.name}; no interval"
         nothing = np.full((len(prepared.a.layers), len(prepared.b.layers)), np.nan)
         return nothing, np.nan, [note]
-    values = np.stack([refit(prepared, rows) for rows in drawn])
+    values = np.stack([averaged(prepared, partial(refit, index=rows)) for rows in drawn])
     m = np.mean([len(rows) for rows in drawn])
     return values.std(0, ddof=1) * np.sqrt(m / (n - m)), float(len(members(n, groups)) - 1), []
 
@@ -158,14 +171,14 @@ def _halves(prepared: Prepared, groups: Sequence[str] | None, plan: Plan) -> tup
 def approximations(metric: Metric) -> list[str]:
     """Say what a metric's jackknife keeps fixed that a new computation would not."""
     if metric.name == "cka_rbf":
-        return [f"the jackknife of {metric.label} keeps the kernel's bandwidth of all stimuli"]
+        return ["the jackknife keeps the kernel's bandwidth of all stimuli"]
     if metric.options.get("compare") == "spearman":
-        return [f"the jackknife of {metric.label} keeps the ranks of the distances among all stimuli"]
+        return ["the jackknife keeps the ranks of the distances among all stimuli"]
     return []
 
 
 def _with_test(
-    found: Inference, prepared: Prepared, groups: Sequence[str] | None, plan: Plan, track: Track
+    found: Inference, prepared: Compared, groups: Sequence[str] | None, plan: Plan, track: Track
 ) -> Inference:
     n = len(prepared.a)
     if plan.n_permutations == 0 and plan.permutations is None:
@@ -178,9 +191,10 @@ def _with_test(
         note = f"no p: {prepared.metric.name} needs {prepared.metric.fewest} stimuli, and the test can use {drawn.note}"
         return replace(found, notes=(*found.notes, note))
     sign = 1 if prepared.metric.higher_is_similar else -1
-    with track(f"arrangements of {prepared.metric.label}", len(drawn.index)) as advance:
-        null = sign * permuted_scores(prepared, drawn, advance)
-    observed = sign * observed_scores(prepared, drawn)
+    rounds = len(drawn.index) * (len(prepared.parts) if isinstance(prepared, OverSubjects) else 1)
+    with track(f"arrangements of {prepared.metric.label}", rounds) as advance:
+        null = sign * averaged(prepared, lambda one: permuted_scores(one, drawn, advance))
+    observed = sign * averaged(prepared, lambda one: observed_scores(one, drawn))
     p = p_values(observed, null)
     adjusted = max_t(observed.ravel(), null.reshape(len(null), -1)).reshape(p.shape)
     return replace(

@@ -7,8 +7,9 @@ import pandas as pd
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from repalign.align import Prepared, align, matched
+from repalign.align import align, matched
 from repalign.infer.jackknife import others, refit
+from repalign.infer.over_subjects import Compared, averaged
 from repalign.infer.resample import members, subsets
 from repalign.types import Activations
 
@@ -19,7 +20,7 @@ FEWEST_UNITS = 3  # of a subset: fewer groups say nothing about all
 
 
 def stability(
-    prepared: Prepared, pooled: Mapping[str, tuple[Activations, Activations]], seed: int = 0
+    prepared: Compared, pooled: Mapping[str, tuple[Activations, Activations]], seed: int = 0
 ) -> pd.DataFrame:  # fmt: skip
     """List the stability curves of one metric, tidy, with the columns `COLUMNS`.
 
@@ -40,7 +41,7 @@ def spearman_brown(r: Float[np.ndarray, "*k"]) -> Float[np.ndarray, "*k"]:
     return 2 * r / (1 + r)
 
 
-def _by_count(prepared: Prepared, full: np.ndarray, seed: int) -> list[dict[str, object]]:
+def _by_count(prepared: Compared, full: np.ndarray, seed: int) -> list[dict[str, object]]:
     n, groups = len(prepared.a), prepared.groups
     units = len(members(n, groups))
     pair, line = _best_pair(full, prepared), _matched(prepared.a, prepared.b)
@@ -50,26 +51,26 @@ def _by_count(prepared: Prepared, full: np.ndarray, seed: int) -> list[dict[str,
         drawn = subsets(n, groups, size, DRAWS, seed + k)
         if size < FEWEST_UNITS or min(len(index) for index in drawn) < max(prepared.metric.fewest, 4):
             continue
-        values = np.stack([_pick(refit(prepared, index), pair, line) for index in drawn])
+        values = np.stack([_pick(_refit(prepared, index), pair, line) for index in drawn])
         count = round(float(np.mean([len(index) for index in drawn])))
         rows += [_row("stimuli", name, count, count, v) for name, v in zip(names, values.T, strict=True)]
     ends = _pick(full, pair, line)[:, None]
     return rows + [_row("stimuli", name, n, n, v) for name, v in zip(names, ends, strict=True)]
 
 
-def _split_half(prepared: Prepared, seed: int) -> list[dict[str, object]]:
+def _split_half(prepared: Compared, seed: int) -> list[dict[str, object]]:
     n, groups = len(prepared.a), prepared.groups
     units = len(members(n, groups))
     firsts = subsets(n, groups, units // 2, DRAWS, seed)
     sizes = [min(len(first), n - len(first)) for first in firsts]
     if units // 2 < FEWEST_UNITS - 1 or min(sizes) < prepared.metric.fewest or len(prepared.a.layers) < 3:
         return []
-    found = [_correlation(*(refit(prepared, index) for index in _halves(n, first))) for first in firsts]
+    found = [_correlation(*(_refit(prepared, index) for index in _halves(n, first))) for first in firsts]
     return [_row("split_half", ("", ""), "", round(float(np.mean(sizes))), spearman_brown(np.array(found)))]
 
 
 def _by_pool(
-    prepared: Prepared, full: np.ndarray, pooled: Mapping[str, tuple[Activations, Activations]]
+    prepared: Compared, full: np.ndarray, pooled: Mapping[str, tuple[Activations, Activations]]
 ) -> list[dict[str, object]]:
     if not pooled:
         return []
@@ -92,6 +93,10 @@ def _row(
         "kind": kind, "layer_a": names[0], "layer_b": names[1], "x": x, "n": n, "value": value,
         "low": low, "high": high, "draws": len(values),
     }  # fmt: skip
+
+
+def _refit(prepared: Compared, index: Int[Tensor, " m"]) -> Float[np.ndarray, "la lb"]:
+    return averaged(prepared, lambda one: refit(one, index))
 
 
 def _halves(n: int, first: Int[Tensor, " k"]) -> tuple[Int[Tensor, " k"], Int[Tensor, " m"]]:
@@ -120,7 +125,7 @@ def _matched(a: Activations, b: Activations) -> Int[np.ndarray, " la"]:
     return matched(*depths, same=tuple(a.layers) == tuple(b.layers))
 
 
-def _best_pair(scores: Float[np.ndarray, "la lb"], prepared: Prepared) -> tuple[int, int]:
+def _best_pair(scores: Float[np.ndarray, "la lb"], prepared: Compared) -> tuple[int, int]:
     """Find the layer pair most alike, each layer with itself left out where a side is compared with itself."""
     ranked = scores.copy() if prepared.metric.higher_is_similar else -scores
     if prepared.b is prepared.a and ranked.size > 1:
