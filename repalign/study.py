@@ -2,25 +2,22 @@
 
 import json
 import platform
-import shutil
-import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
-from statistics import fmean
 
 import pandas as pd
-from torch import Tensor
 
 from repalign.errors import InputError, RepalignWarning
 from repalign.extract import pick_device
+from repalign.folder import check_out, new_folder
 from repalign.infer.matrix import Plan, infer
 from repalign.infer.over_subjects import OverSubjects
 from repalign.infer.stability import stability
@@ -29,19 +26,12 @@ from repalign.metrics import DEFAULT_METRICS, Metric, parse_metric
 from repalign.progress import Track, silent
 from repalign.report import render
 from repalign.sides import Options, Side, load_sides, prepare_sides
-from repalign.spectrum import largest_share, participation_ratio
-from repalign.stimuli.image import thumbnail
 from repalign.subjects.aligned import ceilings
-from repalign.subjects.ceiling import NoiseCeiling
+from repalign.tables import Result, write_tables, write_thumbnails
 from repalign.types import Inference
 
 DEMO = ("pocket:dino", "pocket:resnet", "bundled:photos")
 FORMAT = 1
-THUMBNAILS = 12
-COLUMNS = [
-    "encoder_a", "filter_a", "layer_a", "encoder_b", "filter_b", "layer_b", "metric", "options", "n", "value",
-    "se", "ci_low", "ci_high", "null_mean", "p", "p_adjusted", "q", "independent", "untrained",
-]  # fmt: skip
 TWO_SAMPLE_DEFAULTS = ("mmd2", "energy", "sliced_wasserstein1")
 LIBRARIES = ("repalign", "torch", "torchvision", "timm", "transformers", "numpy", "pillow")
 
@@ -75,7 +65,7 @@ def run(comparison: Comparison, track: Track = silent) -> Path:
     if len(set(metrics)) < len(metrics):
         raise InputError(f"a metric is asked for twice: {', '.join(comparison.metrics)}")
     out = comparison.out or _free_name(comparison)
-    _check_out(out, comparison.force)
+    check_out(out, comparison.force)
     began = time.perf_counter()
     with _collected_warnings() as messages:
         left, right = load_sides(
@@ -84,32 +74,22 @@ def run(comparison: Comparison, track: Track = silent) -> Path:
         timings = {"load_and_extract": time.perf_counter() - began}
         results = [_measure((left, right), m, comparison, track, timings) for m in metrics]
         tests = _two_samples((left, right), comparison)
-    with _new_folder(out, comparison.force) as folder:
-        _write_tables(folder, (left, right), results, metrics)
+    with new_folder(out, comparison.force) as folder:
+        write_tables(folder, (left, right), results)
         for name, table in (("curves", pd.concat([r.curves for r in results])), ("tests", tests)):
             if not table.empty:
                 table.to_csv(folder / f"{name}.csv", index=False)
         meta = describe(comparison, out, (left, right), results, timings, messages)
         meta["inference"] = {r.metric.spec: _describe_inference(r.inference, comparison.plan) for r in results}
-        meta["thumbs"] = _write_thumbnails(folder, (left, right))
+        meta["thumbs"] = write_thumbnails(folder, (left, right))
         (folder / "study.json").write_text(json.dumps(meta, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         render(folder)
     return out
 
 
-@dataclass(frozen=True)
-class _Result:
-    """What one metric gave: scores with their certainty, the stability curves, and the subjects' ceiling by layer."""
-
-    metric: Metric
-    inference: Inference
-    curves: pd.DataFrame
-    ceilings: Mapping[str, NoiseCeiling]
-
-
 def _measure(
     sides: tuple[Side, Side], metric: Metric, comparison: Comparison, track: Track, timings: dict[str, float]
-) -> _Result:
+) -> Result:
     """Score all layer pairs, then say how sure the scores are and how they depend on choices."""
     left, right = sides
     began = time.perf_counter()
@@ -128,7 +108,7 @@ def _measure(
         ("stability", time.perf_counter() - sure),
     ):
         timings[name] = timings.get(name, 0.0) + seconds
-    return _Result(metric, inference, curves, bounds)
+    return Result(metric, inference, curves, bounds)
 
 
 def _two_samples(sides: tuple[Side, Side], comparison: Comparison) -> pd.DataFrame:
@@ -149,7 +129,7 @@ def _describe_inference(found: Inference, plan: Plan) -> dict[str, object]:
 
 
 def describe(
-    comparison: Comparison, out: Path, sides: tuple[Side, Side], results: Sequence[_Result],
+    comparison: Comparison, out: Path, sides: tuple[Side, Side], results: Sequence[Result],
     timings: dict[str, float], messages: Sequence[str],
 ) -> dict[str, object]:  # fmt: skip
     """Describe how a study was made: everything of `study.json` but the thumbnails."""
@@ -201,7 +181,7 @@ def _describe_encoder(side: Side) -> dict[str, object]:
     }
 
 
-def _describe_subjects(side: Side, results: Sequence[_Result]) -> dict[str, object]:
+def _describe_subjects(side: Side, results: Sequence[Result]) -> dict[str, object]:
     """Describe several subjects: who they are and, by metric and layer, the noise ceiling's two bounds."""
     if side.subjects is None:
         return {}
@@ -244,116 +224,12 @@ def _describe_metric(metric: Metric) -> dict[str, object]:
     }
 
 
-def _write_tables(
-    folder: Path, sides: tuple[Side, Side], results: Sequence[_Result], metrics: Sequence[Metric]
-) -> None:
-    left, right = (s.activations for s in sides)
-    frames = []
-    for result, metric in zip(results, metrics, strict=True):
-        frame = result.inference.to_frame().assign(
-            metric=metric.spec,
-            options=json.dumps(metric.options),
-            encoder_a=left.encoder,
-            filter_a=left.filter,
-            encoder_b=right.encoder,
-            filter_b=right.filter,
-            untrained=" ".join(name for name, side in zip("ab", (left, right), strict=True) if side.untrained),
-        )
-        frames.append(frame.reindex(columns=COLUMNS))
-    pd.concat(frames).to_csv(folder / "alignment.csv", index=False)
-    rows = [row for name, side in zip("ab", sides, strict=True) for row in _layer_rows(name, side)]
-    pd.DataFrame(rows).to_csv(folder / "layers.csv", index=False)
-
-
-def _layer_rows(name: str, side: Side) -> Iterator[dict[str, object]]:
-    known = {layer.name: layer for layer in side.layers}
-    for layer in side.activations.layers:
-        found = known.get(layer)
-        values = [one.layers[layer] for one in (side.subjects.activations if side.subjects else [side.activations])]
-        square = side.activations.geometry != "features"
-        yield {
-            "side": name,
-            "encoder": side.activations.encoder,
-            "layer": layer,
-            "kind": found.kind if found else side.activations.geometry,
-            "shape": "×".join(map(str, found.shape)) if found else _shape(values),
-            "depth": side.activations.depths[layer],
-            "parameters": found.parameters if found else 0,
-            "participation_ratio": float("nan") if square else fmean(map(participation_ratio, values)),
-            "largest_share": float("nan") if square else fmean(map(largest_share, values)),
-            "untrained": side.activations.untrained,
-        }
-
-
-def _shape(values: Sequence[Tensor]) -> str:
-    """Write the shape of one stimulus; where subjects differ, from the smallest to the largest."""
-    axes = [(min(sizes), max(sizes)) for sizes in zip(*(x.shape[1:] for x in values), strict=True)]
-    return "×".join(str(low) if low == high else f"{low}…{high}" for low, high in axes)
-
-
-def _write_thumbnails(folder: Path, sides: tuple[Side, Side]) -> list[dict[str, str]]:
-    """Save up to twelve stimuli, spread over the set, and what the second side saw of them where that differs."""
-    left, right = sides
-    stimuli = left.stimuli or right.stimuli
-    if stimuli is None:
-        return []
-    paired = right.stimuli if left.stimuli is not None and right.stimuli is not left.stimuli else None
-    place = {name: i for i, name in enumerate(stimuli.ids)}
-    ids = left.activations.ids
-    (folder / "thumbs").mkdir()
-    entries = []
-    for k in range(min(THUMBNAILS, len(ids))):
-        i = place[ids[k * len(ids) // min(THUMBNAILS, len(ids))]]
-        entry = {
-            "file": f"thumbs/{k:03d}.png",
-            "id": stimuli.ids[i],
-            "group": stimuli.groups[i] if stimuli.groups else "",
-            "label": stimuli.labels[i] if stimuli.labels else "",
-        }
-        thumbnail(stimuli.load(i)).save(folder / entry["file"])
-        if paired is not None:
-            entry["file_b"] = f"thumbs/{k:03d}-b.png"
-            thumbnail(paired.load(paired.ids.index(stimuli.ids[i]))).save(folder / entry["file_b"])
-        entries.append(entry)
-    return entries
-
-
 def _free_name(comparison: Comparison) -> Path:
     """Name a folder after the two sides, with a number when it is taken."""
     text = f"repalign-{comparison.a}" + (f"-{comparison.b}" if comparison.b else "")
     stem = "".join(c if c.isalnum() or c in "-._" else "-" for c in text)[:80]
     names = (Path(stem if k == 1 else f"{stem}-{k}") for k in range(1, 10**6))
     return next(name for name in names if not name.exists())
-
-
-def _check_out(out: Path, force: bool) -> None:
-    if not out.parent.is_dir():
-        raise InputError(f"--out {out}: the folder {out.parent} does not exist; make it first")
-    if not out.exists():
-        return
-    if not force:
-        raise InputError(f"--out {out} exists; choose another name, or give --force to replace it")
-    if not (out / "study.json").is_file():
-        raise InputError(f"--out {out} exists and is no study folder, so --force won't replace it; choose another")
-
-
-@contextmanager
-def _new_folder(out: Path, force: bool) -> Iterator[Path]:
-    """Fill a hidden folder beside `out` and rename it at the end; whatever stops it, nothing half-written stays."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
-    folder.chmod(0o755)
-    try:
-        yield folder
-        if force and out.exists():
-            previous = folder.with_suffix(".old")
-            out.replace(previous)
-            folder.replace(out)
-            shutil.rmtree(previous)
-        else:
-            _check_out(out, force=False)
-            folder.replace(out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

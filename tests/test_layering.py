@@ -14,7 +14,7 @@ LEVELS = [
     ["hooks", "pooling", "encoders", "stimuli", "metrics", "twosample"],
     ["spectrum", "extract", "align", "wrap", "infer", "subjects"],
     ["report"],
-    ["sides", "api", "study"],
+    ["folder", "sides", "tables", "api", "study"],
     ["cli", "__main__"],
 ]
 ORDER = [name for level in LEVELS for name in level]

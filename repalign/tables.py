@@ -1,0 +1,107 @@
+"""The tables and pictures of a study folder: scores with their certainty, layers, thumbnails."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import pandas as pd
+from torch import Tensor
+
+from repalign.metrics import Metric
+from repalign.sides import Side
+from repalign.spectrum import largest_share, participation_ratio
+from repalign.stimuli.image import thumbnail
+from repalign.subjects.ceiling import NoiseCeiling
+from repalign.types import Inference
+
+THUMBNAILS = 12
+COLUMNS = [
+    "encoder_a", "filter_a", "layer_a", "encoder_b", "filter_b", "layer_b", "metric", "options", "n", "value",
+    "se", "ci_low", "ci_high", "null_mean", "p", "p_adjusted", "q", "independent", "untrained",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one metric gave: scores with their certainty, the stability curves, and the subjects' ceiling by layer."""
+
+    metric: Metric
+    inference: Inference
+    curves: pd.DataFrame
+    ceilings: Mapping[str, NoiseCeiling]
+
+
+def write_tables(folder: Path, sides: tuple[Side, Side], results: Sequence[Result]) -> None:
+    """Write `alignment.csv`, one row a metric and layer pair, and `layers.csv`."""
+    left, right = (s.activations for s in sides)
+    frames = []
+    for result in results:
+        metric = result.metric
+        frame = result.inference.to_frame().assign(
+            metric=metric.spec,
+            options=json.dumps(metric.options),
+            encoder_a=left.encoder,
+            filter_a=left.filter,
+            encoder_b=right.encoder,
+            filter_b=right.filter,
+            untrained=" ".join(name for name, side in zip("ab", (left, right), strict=True) if side.untrained),
+        )
+        frames.append(frame.reindex(columns=COLUMNS))
+    pd.concat(frames).to_csv(folder / "alignment.csv", index=False)
+    rows = [row for name, side in zip("ab", sides, strict=True) for row in _layer_rows(name, side)]
+    pd.DataFrame(rows).to_csv(folder / "layers.csv", index=False)
+
+
+def _layer_rows(name: str, side: Side) -> Iterator[dict[str, object]]:
+    known = {layer.name: layer for layer in side.layers}
+    for layer in side.activations.layers:
+        found = known.get(layer)
+        values = [one.layers[layer] for one in (side.subjects.activations if side.subjects else [side.activations])]
+        square = side.activations.geometry != "features"
+        yield {
+            "side": name,
+            "encoder": side.activations.encoder,
+            "layer": layer,
+            "kind": found.kind if found else side.activations.geometry,
+            "shape": "×".join(map(str, found.shape)) if found else _shape(values),
+            "depth": side.activations.depths[layer],
+            "parameters": found.parameters if found else 0,
+            "participation_ratio": float("nan") if square else fmean(map(participation_ratio, values)),
+            "largest_share": float("nan") if square else fmean(map(largest_share, values)),
+            "untrained": side.activations.untrained,
+        }
+
+
+def _shape(values: Sequence[Tensor]) -> str:
+    """Write the shape of one stimulus; where subjects differ, from the smallest to the largest."""
+    axes = [(min(sizes), max(sizes)) for sizes in zip(*(x.shape[1:] for x in values), strict=True)]
+    return "×".join(str(low) if low == high else f"{low}…{high}" for low, high in axes)
+
+
+def write_thumbnails(folder: Path, sides: tuple[Side, Side]) -> list[dict[str, str]]:
+    """Save up to twelve stimuli, spread over the set, and what the second side saw of them where that differs."""
+    left, right = sides
+    stimuli = left.stimuli or right.stimuli
+    if stimuli is None:
+        return []
+    paired = right.stimuli if left.stimuli is not None and right.stimuli is not left.stimuli else None
+    place = {name: i for i, name in enumerate(stimuli.ids)}
+    ids = left.activations.ids
+    (folder / "thumbs").mkdir()
+    entries = []
+    for k in range(min(THUMBNAILS, len(ids))):
+        i = place[ids[k * len(ids) // min(THUMBNAILS, len(ids))]]
+        entry = {
+            "file": f"thumbs/{k:03d}.png",
+            "id": stimuli.ids[i],
+            "group": stimuli.groups[i] if stimuli.groups else "",
+            "label": stimuli.labels[i] if stimuli.labels else "",
+        }
+        thumbnail(stimuli.load(i)).save(folder / entry["file"])
+        if paired is not None:
+            entry["file_b"] = f"thumbs/{k:03d}-b.png"
+            thumbnail(paired.load(paired.ids.index(stimuli.ids[i]))).save(folder / entry["file_b"])
+        entries.append(entry)
+    return entries
