@@ -62,7 +62,7 @@ class Prepared:
     """Both sides of a comparison under one metric, each layer's geometry taken and embedded once.
 
     `left_out (n, n)` marks the pairs of stimuli that do not count, None when all do; `within_groups` says that those
-    within a group are among them. `notes` say what was left out.
+    within a group are among them; `missing` counts those that a given RDM lacks. `notes` say what was left out.
     """
 
     a: Activations
@@ -72,6 +72,7 @@ class Prepared:
     embedded: tuple[Embedded, Embedded]
     left_out: Bool[Tensor, "n n"] | None = None
     within_groups: bool = False
+    missing: int = 0
     notes: tuple[str, ...] = ()
 
     @property
@@ -138,6 +139,8 @@ def prepare(a: Activations, b: Activations, metric: Metric, pairs: str = "betwee
         _warn(f"{_count(missing)} of stimuli are missing (NaN) in {_rdm_names(a, b)} and left out of every layer")
     if pairs == "between" and metric.leaves_pairs_out:
         within, notes = _within_groups(codes)
+    elif pairs == "between" and not metric.splits_by_group and len(codes.unique()) < len(codes):
+        notes = ("pairs of stimuli within a group count too, which lifts the score: read it against null_mean",)
     left_out = within if missing is None else missing if within is None else missing | within
     if left_out is not None:
         for side in {id(left): left, id(right): right}.values():
@@ -148,7 +151,8 @@ def prepare(a: Activations, b: Activations, metric: Metric, pairs: str = "betwee
     for side, embedded in ((a, first), (b, second))[: 1 if b is a else 2]:
         for layer, reason in embedded.undefined.items():
             _warn(f"layer {layer!r} of {side.encoder} has no score (NaN): {reason}")
-    return Prepared(a, b, metric, (left, right), (first, second), left_out, within is not None, notes)
+    lacking = 0 if missing is None else int(missing.sum()) // 2
+    return Prepared(a, b, metric, (left, right), (first, second), left_out, within is not None, lacking, notes)
 
 
 def group_codes(groups: tuple[str, ...] | None, n: int) -> Int[Tensor, " n"]:
@@ -249,7 +253,7 @@ def check_pair(a: Activations, b: Activations, metric: Metric, pairs: str = "bet
     if len(a) < metric.fewest:
         raise InputError(f"{metric.name} needs at least {metric.fewest} stimuli, not {len(a)}")
     if metric.pairwise:
-        n, layers = len(a), len(a.layers) + len(b.layers)
+        n, layers = len(a), len(a.layers) + (0 if b is a else len(b.layers))
         # each layer's geometry, and its embedding
         check_memory(16 * layers * n * n, f"all pairs of {n} stimuli × {layers} layers", "--limit N or fewer --layers")
 

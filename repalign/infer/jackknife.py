@@ -37,6 +37,7 @@ from repalign.metrics.base import Centring, CosineMetric
 from repalign.metrics.gram import shares
 
 PANEL = 32  # rows of all layers that are multiplied at once
+LOST = 1e-6  # of a squared length: half of float64's digits are gone
 Product = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -101,12 +102,17 @@ def _from_row_sums(
     a, b = left.values, right.values
     codes = group_codes(prepared.groups, len(prepared.a)) if prepared.within_groups else None
     left_over = _Leftover(deleted, centring, prepared.left_out, codes, len(prepared.a))
-    cross = left_over.inner_products(a, b, _all_pairs)
-    own_a = left_over.inner_products(a, a, _each_own)
-    own_b = own_a if right is left else left_over.inner_products(b, b, _each_own)
+    total_a = left_over.totals(a)
+    total_b = total_a if right is left else left_over.totals(b)
+    cross = left_over.inner_products(a, b, total_a, total_b, _all_pairs)
+    own_a = left_over.inner_products(a, a, total_a, total_a, _each_own)
+    own_b = own_a if right is left else left_over.inner_products(b, b, total_b, total_b, _each_own)
     lengths = own_a.clamp(min=0).sqrt()[:, :, None] * own_b.clamp(min=0).sqrt()[:, None, :]
     values = torch.where(lengths > 0, cross / lengths, torch.nan)
     result[np.ix_(range(len(deleted)), left.rows, right.rows)] = values.cpu().numpy()
+    # where a deletion takes nearly all of a layer's unit length with it, the difference has lost its digits
+    for k in (torch.cat([own_a, own_b], dim=1).amin(1) <= LOST).nonzero().flatten().tolist():
+        result[k] = refit(prepared, others(len(prepared.a), deleted[k]))
     return result
 
 
@@ -120,14 +126,16 @@ class _Leftover:
     codes: Int[Tensor, " n"] | None
     n: int
 
-    def inner_products(self, a: Float[Tensor, "la n n"], b: Float[Tensor, "lb n n"], product: Product) -> Tensor:
+    def inner_products(
+        self, a: Float[Tensor, "la n n"], b: Float[Tensor, "lb n n"], total_a: Float[Tensor, "g la"],
+        total_b: Float[Tensor, "g lb"], product: Product,
+    ) -> Tensor:  # fmt: skip
         """Compute `⟨A_S, B_S⟩` for every subset, `(g, la, lb)`, or `(g, l)` of each layer with itself."""
         touched, among, rows = self._sums(a, b, product)
         inner = touched.sum(0) - 2 * touched + among
         if self.centring == "u" and self.codes is not None:
             return inner - 2 * rows
-        total_a = self._totals(a)
-        totals = product(total_a[..., None], (total_a if b is a else self._totals(b))[..., None])
+        totals = product(total_a[..., None], total_b[..., None])
         stay = self.n - torch.tensor([len(g) for g in self.deleted], dtype=a.dtype, device=a.device)
         stay = stay.reshape(-1, *(1,) * (inner.ndim - 1))
         match self.centring:
@@ -136,8 +144,7 @@ class _Leftover:
             case "double":
                 return inner - 2 * rows / stay + totals / stay**2
             case "mean":
-                pairs = self._totals(self._present(a)).reshape(stay.shape)
-                return inner - totals / pairs
+                return inner - totals / self._pairs(a).reshape(stay.shape)
             case "none":
                 return inner
 
@@ -168,7 +175,7 @@ class _Leftover:
         order = torch.cat(list(self.deleted))
         return touched[order], among[order], (touched - among)[order]
 
-    def _totals(self, a: Float[Tensor, "l n n"]) -> Float[Tensor, "g l"]:
+    def totals(self, a: Float[Tensor, "l n n"]) -> Float[Tensor, "g l"]:
         """Sum A over each subset: everything, less the rows and columns left out, plus where those cross.
 
         The rows of `u` and `double` sum to zero, which leaves the crossing.
@@ -180,17 +187,20 @@ class _Leftover:
         if self.centring in ("u", "double"):
             return crossing
         sums = a.sum(2)
-        rows = torch.stack([sums[:, g].sum(1) for g in self.deleted])
+        if self._singles:
+            rows = sums[:, torch.cat(list(self.deleted))].T
+        else:
+            rows = torch.stack([sums[:, g].sum(1) for g in self.deleted])
         return sums.sum(1) - 2 * rows + crossing
 
     @property
     def _singles(self) -> bool:
         return all(len(g) == 1 for g in self.deleted)
 
-    def _present(self, a: Tensor) -> Float[Tensor, "1 n n"]:
-        """Give 1 for every pair of different stimuli that is not missing."""
+    def _pairs(self, a: Tensor) -> Float[Tensor, "g 1"]:
+        """Count the pairs of different stimuli of each subset that are not missing, each twice."""
         present = 1 - torch.eye(self.n, dtype=a.dtype, device=a.device)
-        return (present if self.missing is None else present.masked_fill(self.missing, 0.0))[None]
+        return self.totals((present if self.missing is None else present.masked_fill(self.missing, 0.0))[None])
 
 
 def _all_pairs(a: Float[Tensor, "*g la k"], b: Float[Tensor, "*g lb k"]) -> Float[Tensor, "*g la lb"]:

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from repalign.align import prepare
 from repalign.errors import RepalignWarning
+from repalign.infer.checks import check_count, check_seed
+from repalign.infer.matrix import check_testable
 from repalign.infer.permute import observed_scores, permuted_scores
 from repalign.infer.pvalues import check_alternative, p_value
 from repalign.infer.resample import NoTestError, arrangements_of
@@ -23,7 +25,8 @@ PRECOMPUTED = "precomputed"
 class Mantel:
     """Mantel's statistic with its p, the mean of its null and how many arrangements that rests on.
 
-    `exact`: every arrangement was counted. `note` says why there is no p (NaN), or what the test left out.
+    `exact`: every arrangement was counted. `note` says why there is no p (NaN), or what the test left out; `tested` is
+    the statistic of the stimuli it used, all of them unless groups are of unequal size.
     """
 
     statistic: float
@@ -34,6 +37,7 @@ class Mantel:
     n_groups: int | None
     exact: bool
     note: str = ""
+    tested: float = float("nan")
 
 
 def mantel(
@@ -53,6 +57,8 @@ def mantel(
     Raises InputError for wrong arrays and options. Too few stimuli or groups: p is NaN, with a warning.
     """
     check_alternative(alternative)
+    check_count("n_permutations", n_permutations)
+    check_seed(seed)
     wrap = as_rdms if rdm == PRECOMPUTED else as_activations
     metric = make_metric("rsa", compare=compare, **({} if rdm == PRECOMPUTED else {"rdm": rdm}))
     prepared = prepare(wrap("x", {"x": x}), wrap("y", {"y": y}), metric)
@@ -64,10 +70,11 @@ def mantel(
         return Mantel(score, np.nan, np.nan, 0, n, count, exact=False)
     try:
         drawn = arrangements_of(permutations, n, names, n_permutations, seed)
+        check_testable(prepared, drawn)
     except NoTestError as reason:
         warnings.warn(f"mantel: no p: {reason}", RepalignWarning, stacklevel=2)
         return Mantel(score, np.nan, np.nan, 0, n, count, exact=False, note=f"no p: {reason}")
     null = permuted_scores(prepared, drawn)[:, 0, 0]
     observed = float(observed_scores(prepared, drawn)[0, 0])
     p = p_value(observed, null, alternative)
-    return Mantel(score, p, float(null.mean()), len(null), n, count, drawn.exact, drawn.note)
+    return Mantel(score, p, float(null.mean()), len(null), n, count, drawn.exact, drawn.note, observed)

@@ -55,15 +55,16 @@ def max_t(observed: Float[np.ndarray, " k"], null: Float[np.ndarray, "m k"]) -> 
     if not usable.any():
         return adjusted
     everything = np.concatenate([observed[None, usable], null[:, usable]])
-    spread = everything.std(0)
-    z = (everything - everything.mean(0)) / np.where(spread > 0, spread, 1)
+    centred, spread = everything - everything.mean(0), everything.std(0)
+    flat = spread <= TIE * np.abs(everything).max(0)  # the same in every arrangement, but for rounding
+    z = np.where(flat, 0.0, centred / np.where(flat, 1.0, spread))
     order = np.argsort(-z[0], kind="stable")
     highest = np.maximum.accumulate(z[1:, order][:, ::-1], axis=1)[:, ::-1]
     extreme = (highest >= z[0, order] - TIE * np.abs(z).max()).sum(0)
     stepped = np.maximum.accumulate((extreme + 1) / (len(null) + 1))
     back = np.empty_like(stepped)
     back[order] = stepped
-    adjusted[usable] = back
+    adjusted[usable] = np.maximum(back, p_values(observed[usable], null[:, usable]))
     return adjusted
 
 

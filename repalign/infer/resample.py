@@ -16,8 +16,10 @@ from jaxtyping import Int, Int8
 from torch import Tensor
 
 from repalign.errors import InputError
+from repalign.infer.checks import check_count, check_seed
 
 LEVEL = 0.05  # a test whose smallest p is above it says nothing
+ALWAYS_ALL = 7  # units whose arrangements, 5,039 beside the identity, are all counted whatever number is asked for
 
 
 class NoTestError(Exception):
@@ -47,11 +49,12 @@ class Flips:
 
 
 def permutations(n: int, groups: Sequence[str] | None, count: int, seed: int) -> Permutations:
-    """Draw `count` arrangements of n stimuli, or of whole groups; all of them when there are no more than that.
+    """Draw `count` arrangements of n stimuli, or of whole groups; all of them when there are no more, or 7 units.
 
     Groups can only change places with groups of the same size. Where sizes differ, every group is cut to k of its
-    stimuli (a seeded choice, in their order) and smaller groups are left out; k keeps the most stimuli among the
-    sizes that leave at least four groups.
+    stimuli (a seeded choice, in their order) and smaller groups are left out. Of the sizes that leave at least four
+    groups, k keeps the largest effective number of stimuli, `groups · k / (1 + (k − 1)/2)`: Kish's design effect with
+    an intraclass correlation of a half.
 
     Raises NoTestError when there are fewer than four stimuli or groups.
     """
@@ -64,7 +67,7 @@ def permutations(n: int, groups: Sequence[str] | None, count: int, seed: int) ->
             f"{units} {what} have {math.factorial(units)} arrangements, so no p can fall below "
             f"{1 / math.factorial(units):.2g}; at least 4 {what} are needed"
         )
-    exact = math.factorial(min(units, 20)) - 1 <= count
+    exact = units <= ALWAYS_ALL or math.factorial(min(units, 20)) - 1 <= count
     orders = list(arrangements(range(units)))[1:] if exact else [rng.permutation(units) for _ in range(count)]
     order = torch.tensor(np.array(orders, dtype=np.int64).reshape(-1, units))
     index = (order[:, :, None] * size + torch.arange(size)).flatten(1)
@@ -73,7 +76,26 @@ def permutations(n: int, groups: Sequence[str] | None, count: int, seed: int) ->
 
 def arrangements_of(given: object, n: int, groups: Sequence[str] | None, count: int, seed: int) -> Permutations:
     """Take the arrangements that were given, or draw them."""
-    return permutations(n, groups, count, seed) if given is None else given_permutations(given, n)
+    if given is None:
+        return permutations(n, groups, check_count("permutations", count), check_seed(seed))
+    drawn = given_permutations(given, n)
+    if groups is not None:
+        _check_whole(drawn.index.numpy(), groups)
+    return drawn
+
+
+def _check_whole(index: Int[np.ndarray, "m n"], groups: Sequence[str]) -> None:
+    """Raise InputError naming the first arrangement that splits a group, or moves one to places of another number."""
+    codes, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)[1:]
+    order = np.argsort(codes, kind="stable")
+    moved, own = codes[index][:, order], codes[order]
+    together = (moved[:, 1:] == moved[:, :-1]) | (own[1:] != own[:-1])
+    split = (~together.all(1) | (sizes[moved] != sizes[own]).any(1)).nonzero()[0]
+    if len(split):
+        raise InputError(
+            f"row {split[0]} of permutations splits a group; stimuli of one group must move together, to the places of "
+            "a group of the same size"
+        )
 
 
 def given_permutations(index: object, n: int) -> Permutations:
@@ -81,8 +103,8 @@ def given_permutations(index: object, n: int) -> Permutations:
 
     Raises InputError naming the first row that is none.
     """
-    array = np.asarray(index)
-    if array.ndim != 2 or array.shape[1] != n or array.dtype.kind not in "iu":
+    array = _array("permutations", index)
+    if array.ndim != 2 or array.shape[1] != n or not len(array) or array.dtype.kind not in "iu":
         raise InputError(f"permutations has shape {array.shape} and kind {array.dtype}; give whole numbers (m, {n})")
     wrong = (np.sort(array, axis=1) != np.arange(n)).any(1).nonzero()[0]
     if len(wrong):
@@ -98,6 +120,7 @@ def sign_flips(units: int, count: int, seed: int, *, mirrored: bool = False, wha
 
     Raises NoTestError when the smallest possible p is above 0.05.
     """
+    check_count("permutations", count), check_seed(seed)
     distinct = 2 ** min(units - mirrored, 40)
     if distinct * LEVEL < 1:
         needed = math.ceil(math.log2(1 / LEVEL)) + mirrored
@@ -115,10 +138,17 @@ def sign_flips(units: int, count: int, seed: int, *, mirrored: bool = False, wha
 
 def given_signs(signs: object, units: int) -> Flips:
     """Take explicit signs `(m, units)`, each +1 or −1. Raises InputError for anything else."""
-    array = np.asarray(signs)
-    if array.ndim != 2 or array.shape[1] != units or not np.isin(array, (1, -1)).all():
+    array = _array("signs", signs)
+    if array.ndim != 2 or array.shape[1] != units or not len(array) or not np.isin(array, (1, -1)).all():
         raise InputError(f"signs has shape {array.shape}; give +1 and −1, one column for each of {units} units")
     return Flips(torch.tensor(array.astype(np.int8)), exact=False)
+
+
+def _array(name: str, values: object) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"{name} is no array of rows of one length ({error})") from None
 
 
 def deletions(n: int, groups: Sequence[str] | None, most: int, seed: int) -> list[Int[Tensor, "_"]]:
@@ -163,12 +193,12 @@ def _even_blocks(n: int, groups: Sequence[str] | None, rng: np.random.Generator)
     enough = {k: count for k, count in left.items() if count >= 4}
     if not enough:
         return np.arange(len(units))[:, None], ""
-    size = min(enough, key=lambda k: (-k * enough[k], k))
+    size = max(enough, key=lambda k: enough[k] * k / (1 + (k - 1) / 2))
     kept = [rows for rows in units if len(rows) >= size]
     cut = [rows if len(rows) == size else np.sort(rng.permutation(rows)[:size]) for rows in kept]
     used = len(cut) * size
     note = (
-        f"groups of unequal size: the test uses {size} stimuli of each of {len(cut)} groups, {used} of {n} in all"
+        f"groups of unequal size: p and the null are of {size} stimuli of each of {len(cut)} groups, {used} of {n}"
         if used < n
         else ""
     )

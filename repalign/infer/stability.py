@@ -7,7 +7,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from repalign.align import align, matched
+from repalign.align import FEWEST_GROUPS, align, matched
 from repalign.infer.jackknife import others, refit
 from repalign.infer.over_subjects import Compared, averaged
 from repalign.infer.resample import members, subsets
@@ -26,19 +26,21 @@ def stability(
 
     `kind` is "stimuli": the score of subsets of x stimuli (whole groups), mean and central 95 % over seeded draws
     without replacement, for the mean over depth-matched layers (layer names empty) and for the best pair;
-    "split_half": the correlation over layer pairs of the score matrices of two halves, stepped up to all stimuli by
-    Spearman–Brown, 2r / (1 + r); "pool": the depth-matched mean under each pooling of `pooled`.
+    "split_half": the correlation over layer pairs of the score matrices of two halves, averaged over draws and stepped
+    up to all stimuli by Spearman–Brown, 2r / (1 + r); "pool": the depth-matched mean under each pooling of `pooled`.
+    Of a side with itself only pairs of different layers count.
     """
-    full = prepared.alignment().scores
+    full = _different(prepared, prepared.alignment().scores)
     if np.isnan(full).all():
         return pd.DataFrame(columns=list(COLUMNS))
     rows = [*_by_count(prepared, full, seed), *_split_half(prepared, seed), *_by_pool(prepared, full, pooled)]
-    return pd.DataFrame([{"metric": prepared.metric.spec} | row for row in rows], columns=list(COLUMNS))
+    known = [{"metric": prepared.metric.spec} | row for row in rows if np.isfinite(float(str(row["value"])))]
+    return pd.DataFrame(known, columns=list(COLUMNS))
 
 
-def spearman_brown(r: Float[np.ndarray, "*k"]) -> Float[np.ndarray, "*k"]:
-    """Step the correlation of two halves up to the reliability of the whole, `2r / (1 + r)`."""
-    return 2 * r / (1 + r)
+def spearman_brown(r: float) -> float:
+    """Step the correlation of two halves up to the reliability of the whole, `2r / (1 + r)`; r ≤ 0 stays as it is."""
+    return 2 * r / (1 + r) if r > 0 else r
 
 
 def _by_count(prepared: Compared, full: np.ndarray, seed: int) -> list[dict[str, object]]:
@@ -48,8 +50,10 @@ def _by_count(prepared: Compared, full: np.ndarray, seed: int) -> list[dict[str,
     names = [("", ""), (tuple(prepared.a.layers)[pair[0]], tuple(prepared.b.layers)[pair[1]])]
     rows: list[dict[str, object]] = []
     for k, size in enumerate(sorted({round(share * units) for share in SHARES})):
+        if size < _fewest(prepared):
+            continue
         drawn = subsets(n, groups, size, DRAWS, seed + k)
-        if size < FEWEST_UNITS or min(len(index) for index in drawn) < max(prepared.metric.fewest, 4):
+        if min(len(index) for index in drawn) < max(prepared.metric.fewest, 4):
             continue
         values = np.stack([_pick(_refit(prepared, index), pair, line) for index in drawn])
         count = round(float(np.mean([len(index) for index in drawn])))
@@ -61,12 +65,15 @@ def _by_count(prepared: Compared, full: np.ndarray, seed: int) -> list[dict[str,
 def _split_half(prepared: Compared, seed: int) -> list[dict[str, object]]:
     n, groups = len(prepared.a), prepared.groups
     units = len(members(n, groups))
+    if units // 2 < _fewest(prepared):
+        return []
     firsts = subsets(n, groups, units // 2, DRAWS, seed)
     sizes = [min(len(first), n - len(first)) for first in firsts]
-    if units // 2 < FEWEST_UNITS - 1 or min(sizes) < prepared.metric.fewest or len(prepared.a.layers) < 3:
+    if min(sizes) < prepared.metric.fewest:
         return []
-    found = [_correlation(*(_refit(prepared, index) for index in _halves(n, first))) for first in firsts]
-    return [_row("split_half", ("", ""), "", round(float(np.mean(sizes))), spearman_brown(np.array(found)))]
+    found = [_correlation(*(_refit(prepared, index) for index in (first, others(n, first)))) for first in firsts]
+    row = _row("split_half", ("", ""), "", round(float(np.mean(sizes))), np.array(found))
+    return [row | {key: spearman_brown(float(str(row[key]))) for key in ("value", "low", "high")}]
 
 
 def _by_pool(
@@ -78,7 +85,7 @@ def _by_pool(
     line, pairs = _matched(prepared.a, prepared.b), "between" if prepared.within_groups else "all"
     rows = [_row("pool", ("", ""), prepared.a.pool, n, np.array([_mean(full, line)]))]
     for name, (a, b) in pooled.items():
-        value = _mean(align(a, b, metric, pairs).scores, _matched(a, b))
+        value = _mean(_different(prepared, align(a, b, metric, pairs).scores), _matched(a, b))
         rows.append(_row("pool", ("", ""), name, n, np.array([value])))
     return rows
 
@@ -96,11 +103,19 @@ def _row(
 
 
 def _refit(prepared: Compared, index: Int[Tensor, " m"]) -> Float[np.ndarray, "la lb"]:
-    return averaged(prepared, lambda one: refit(one, index))
+    return _different(prepared, averaged(prepared, lambda one: refit(one, index)))
 
 
-def _halves(n: int, first: Int[Tensor, " k"]) -> tuple[Int[Tensor, " k"], Int[Tensor, " m"]]:
-    return first, others(n, first)
+def _different(prepared: Compared, scores: Float[np.ndarray, "la lb"]) -> Float[np.ndarray, "la lb"]:
+    """Keep, of a side with itself, each pair of different layers once; the others become NaN."""
+    if prepared.b is not prepared.a:
+        return scores
+    return np.where(np.triu(np.ones(scores.shape, dtype=bool), 1), scores, np.nan)
+
+
+def _fewest(prepared: Compared) -> int:
+    """Give the number of groups, or stimuli, below which a subset says nothing."""
+    return FEWEST_GROUPS if prepared.within_groups else FEWEST_UNITS
 
 
 def _correlation(x: Float[np.ndarray, "la lb"], y: Float[np.ndarray, "la lb"]) -> float:
@@ -126,9 +141,7 @@ def _matched(a: Activations, b: Activations) -> Int[np.ndarray, " la"]:
 
 
 def _best_pair(scores: Float[np.ndarray, "la lb"], prepared: Compared) -> tuple[int, int]:
-    """Find the layer pair most alike, each layer with itself left out where a side is compared with itself."""
+    """Find the layer pair most alike."""
     ranked = scores.copy() if prepared.metric.higher_is_similar else -scores
-    if prepared.b is prepared.a and ranked.size > 1:
-        np.fill_diagonal(ranked, -np.inf)
     row, column = divmod(int(np.nanargmax(ranked)), scores.shape[1])
     return row, column

@@ -4,7 +4,7 @@ Symbols: `n` pairs, `N = n_x + n_y` points, `m` arrangements, `k` pairs of layer
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from repalign.align import check_features
 from repalign.errors import InputError, RepalignWarning, unknown
+from repalign.infer.checks import check_count, check_seed
 from repalign.infer.pvalues import benjamini_hochberg, check_alternative, max_t, p_value, p_values
 from repalign.infer.resample import LEVEL, NoTestError, given_permutations, given_signs, sign_flips
 from repalign.twosample import make_two_sample
@@ -23,7 +24,7 @@ from repalign.twosample.plan import Plan, Valued, distinct_labellings, labelling
 from repalign.twosample.pooled import check_conditions, pool
 from repalign.twosample.units import Groups, Units, units_of_both, units_of_pairs
 from repalign.types import Activations
-from repalign.wrap import as_tensor
+from repalign.wrap import as_array, as_tensor, names_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +61,7 @@ def two_sample(
     *,
     paired: bool = True,
     n_permutations: int = 9999,
-    groups: Groups = None,
+    groups: Iterable[object] | None = None,
     seed: int = 0,
     signs: ArrayLike | Tensor | None = None,
     permutations: ArrayLike | Tensor | None = None,
@@ -91,15 +92,19 @@ def two_sample(
     (4095, True, True)
     """
     check_alternative(alternative)
+    check_count("n_permutations", n_permutations)
+    check_seed(seed)
     first, second = _features("x", x), _features("y", y)
     check_conditions("x", "y", first, second, paired)
     chosen, changed = make_two_sample(statistic, **options).for_counts(len(first), len(second))
     if paired:
         _refuse(permutations, "permutations= belongs to an unpaired test; a paired one takes signs=")
-        plan = _swaps(units_of_pairs(groups, len(first)), n_permutations, seed, signs)
+        plan = _swaps(units_of_pairs(names_of("groups", groups), len(first)), n_permutations, seed, signs)
     else:
         _refuse(signs, "signs= belongs to a paired test; an unpaired one takes permutations=")
-        plan = _relabellings(units_of_both(groups, len(first), len(second)), n_permutations, seed, permutations)
+        plan = _relabellings(
+            units_of_both(_of_both(groups), len(first), len(second)), n_permutations, seed, permutations
+        )
     if plan.note:
         warnings.warn(f"{chosen.name} of x and y has {plan.note}", RepalignWarning, stacklevel=2)
     found = plan.values(chosen, pool(first, second), "x and y")
@@ -124,7 +129,7 @@ def two_sample_layers(
     layers: Sequence[tuple[str, str]],
     statistics: Sequence[str] = DEFAULT_STATISTICS,
     n_permutations: int = 9999,
-    groups: Sequence[str] | None = None,
+    groups: Iterable[object] | None = None,
     seed: int = 0,
 ) -> "pd.DataFrame":
     """Test pairs of layers, `(layer of a, layer of b)`, of the same stimuli in two conditions.
@@ -139,9 +144,13 @@ def two_sample_layers(
 
     if a.ids != b.ids:
         raise InputError(f"{a.encoder} and {b.encoder} hold different stimuli; pairs need the same ids in one order")
+    check_count("n_permutations", n_permutations)
+    check_seed(seed)
     if not layers or not statistics:
         raise InputError(f"{len(layers)} pairs of layers and {len(statistics)} statistics; give at least one of each")
-    plan = _swaps(units_of_pairs(a.groups if groups is None else groups, len(a)), n_permutations, seed)
+    plan = _swaps(
+        units_of_pairs(a.groups if groups is None else names_of("groups", groups), len(a)), n_permutations, seed
+    )
     if plan.note:
         warnings.warn(f"tests of {a.encoder} and {b.encoder} have {plan.note}", RepalignWarning, stacklevel=2)
     chosen = [make_two_sample(name).for_counts(len(a), len(a)) for name in statistics]
@@ -162,15 +171,16 @@ def _swaps(units: Units, count: int, seed: int, signs: ArrayLike | Tensor | None
     n = len(units.of_row)
     observed = torch.ones(1, n, dtype=torch.int8)
     if signs is not None:
-        by_row = np.ndim(signs) == 2 and np.shape(signs)[1] == n
+        signs = as_array("signs", signs)
+        by_row = signs.ndim == 2 and signs.shape[1] == n
         given = given_signs(signs, n if by_row else units.count).signs
         rows = given if by_row else given[:, units.of_row]
         units.check_whole("signs", rows)
         return Plan(torch.cat([observed, rows]), units.n_groups)
-    if not _wanted(count):
+    if count == 0:
         return Plan(observed, units.n_groups)
     try:
-        flips = sign_flips(units.count, count, seed, mirrored=True)
+        flips = sign_flips(units.count, count, seed, mirrored=True, what="groups" if units.grouped else "pairs")
     except NoTestError as reason:
         return Plan(observed, units.n_groups, note=f"no p: {reason}")
     return Plan(torch.cat([observed, flips.signs[:, units.of_row]]), units.n_groups, flips.exact)
@@ -184,7 +194,7 @@ def _relabellings(units: Units, count: int, seed: int, permutations: ArrayLike |
         rows = torch.zeros(index.shape, dtype=torch.bool).scatter_(1, index[:, : int(observed.sum())], True)
         units.check_whole("permutations", rows)
         return Plan(torch.cat([observed, rows]), units.n_groups)
-    if not _wanted(count):
+    if count == 0:
         return Plan(observed, units.n_groups)
     distinct = distinct_labellings(units.count, units.count_x)
     if distinct < 1 / LEVEL:
@@ -243,10 +253,15 @@ def _refuse(given: object, message: str) -> None:
         raise InputError(message)
 
 
-def _wanted(count: int) -> bool:
-    if count < 0:
-        raise InputError(f"n_permutations can't be negative, as {count} is; 0 gives the statistic alone")
-    return count > 0
+def _of_both(groups: Iterable[object] | None) -> Groups:
+    """List the names of each condition's groups; what is no tuple of two stays, for `units_of_both` to refuse."""
+    if isinstance(groups, tuple) and len(groups) == 2:
+        left, right = names_of("groups of x", groups[0]), names_of("groups of y", groups[1])
+        if left is None or right is None:
+            raise InputError("groups are None in one condition only; give those of both, or groups=None")
+        return left, right
+    names = names_of("groups", groups)
+    return None if names is None else list(names)
 
 
 def _mean(null: Float[np.ndarray, " m"]) -> float:

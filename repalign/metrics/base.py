@@ -35,6 +35,7 @@ class Metric(ABC):
     symmetric: ClassVar[bool] = True
     higher_is_similar: ClassVar[bool] = True
     pairwise: ClassVar[bool] = True
+    splits_by_group: ClassVar[bool] = False
 
     @property
     @abstractmethod

@@ -82,6 +82,7 @@ class LinearPredictivity(PairMetric):
     )
     symmetric: ClassVar[bool] = False
     pairwise: ClassVar[bool] = False
+    splits_by_group: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.folds < 2:

@@ -83,9 +83,17 @@ def _interval_words(study: Study, known: Certainty) -> str:
 
 def _test_words(study: Study, known: Certainty) -> str:
     moved = study.pictures if known.n_groups is None else "whole groups"
-    pairs = counted(len(study.a.layers) * len(study.b.layers), "pair of layers", "pairs of layers")
+    pairs = counted(_tests(study), "pair of layers", "pairs of layers")
     how = f"p comes from {counted(known.n_permutations, 'permutation')} of {moved}"
     return f"{how}, adjusted for all {pairs} together (max-T)" if study.has("p_adjusted") else how
+
+
+def _tests(study: Study) -> int:
+    """Count the tests of one measure; of a side with itself two cells, above and below the diagonal, are one."""
+    adjusted = study.matrix(study.metrics[0], "p_adjusted")
+    known = np.isfinite(adjusted)
+    itself = study.a.layers == study.b.layers and not known.diagonal().any()
+    return int(np.triu(known).sum() if itself else known.sum())
 
 
 def _units(study: Study, known: Certainty) -> str:

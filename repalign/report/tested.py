@@ -86,7 +86,7 @@ def _table(study: Study, test: str, metric: str, rows: list[Tested]) -> ResultTa
 
 def _sum(study: Study, rows: list[Tested]) -> str:
     """Count the layers that pass and name the largest statistic."""
-    alpha = 1 - level(study)
+    alpha = round(1 - level(study), 12)
     tested = [one for one in rows if math.isfinite(_decisive(one))]
     known = [one for one in rows if math.isfinite(one.statistic)]
     parts = []

@@ -57,7 +57,7 @@ def test_what_is_missing_is_said():
         few = ra.difference(x1, x2, y, groups=np.repeat(range(5), 8))
     assert np.isnan(few.p_value)
     assert np.isfinite(few.ci_low)
-    with pytest.warns(RepalignWarning, match="3 units are too few; at least 5 are needed"):
+    with pytest.warns(RepalignWarning, match="3 groups are too few; at least 5 are needed"):
         fewer = ra.difference(x1, x2, y, groups=np.arange(40) % 3)
     assert np.isnan(fewer.se)
     assert fewer.difference == pytest.approx(ra.similarity(x1, y) - ra.similarity(x2, y), abs=1e-12)
@@ -65,3 +65,37 @@ def test_what_is_missing_is_said():
         ra.difference(x1, x2, y, test="within")
     with pytest.raises(InputError, match="test must be one of jackknife, within, not 'swap'"):
         ra.difference(x1, x2, y, test="swap")
+
+
+@pytest.mark.parametrize("change", [lambda x: x, lambda x: 3 * x, lambda x: x + 5, lambda x: x[:, [1, 0, 2, 3, 4]]])
+def test_equal_layers_do_not_differ(change):
+    """What rounding leaves of the difference must not be tested."""
+    x, _, y = data(n=40)
+    found = ra.difference(x, change(x), y, n_permutations=999)
+    assert found.difference == 0
+    assert found.p_value == 1
+
+
+def test_within_groups_score_difference_and_interval_are_one_quantity():
+    rng = np.random.default_rng(0)
+    g = np.repeat(np.arange(12), 12)
+    means = rng.normal(size=(12, 5))
+    reference = 3 * means[g] + rng.normal(size=(144, 5))
+    a = 3 * means[g] + rng.normal(size=(144, 5))
+    b = 3 * rng.normal(size=(12, 5))[g] + (reference - 3 * means[g])
+    found = ra.difference(a, b, reference, test="within", groups=g)
+    assert found.difference == pytest.approx(found.contributions.mean()) == found.score_a - found.score_b
+    assert found.ci_low < found.difference < found.ci_high < 0
+    assert found.p_value < 0.01
+
+
+def test_undefined_and_wrong_input_is_said():
+    x1, x2, y = data(n=30)
+    with pytest.warns(RepalignWarning, match="a score is undefined|has no score"):
+        assert np.isnan(ra.difference(np.ones_like(x1), x2, y).p_value)
+    with pytest.raises(InputError, match="level must lie between 0 and 1"):
+        ra.difference(x1, x2, y, level=1.5)
+    with pytest.raises(InputError, match="n_permutations must be a whole number"):
+        ra.difference(x1, x2, y, n_permutations=-3)
+    with pytest.raises(InputError, match="options typo beside a metric"):
+        ra.difference(x1, x2, y, ra.make_metric("rsa"), typo=3)

@@ -8,14 +8,20 @@ import pytest
 import repalign as ra
 from repalign.align import prepare
 from repalign.errors import InputError
+from repalign.infer.jackknife import deleted_scores
 from repalign.infer.matrix import Plan, independent_scores, infer
 from repalign.infer.permute import permuted_scores
-from repalign.infer.resample import permutations
+from repalign.infer.resample import deletions, permutations
 from repalign.metrics import parse_metric
-from repalign.wrap import as_activations
+from repalign.wrap import as_activations, as_rdms
 
 SPECS = ["cka_linear", "cka_linear:debiased=false", "rsa", "rsa:compare=cosine", "procrustes", "rsa:compare=kendall_b"]
 GROUPS = [f"video{k}" for k in range(8) for _ in range(4)]
+
+
+def spec_options(spec):
+    metric = parse_metric(spec)
+    return {"metric": metric.name, **metric.options}
 
 
 def layers(seed=0, n=32, share=1.0):
@@ -97,7 +103,7 @@ def test_few_groups_give_neither_p_nor_interval_and_say_what_is_needed():
     assert np.isnan(found.p_values).all()
     assert found.n_permutations == 0
     assert found.interval == "none"
-    assert any("3 groups are too few for an interval; at least 5 are needed" in note for note in found.notes)
+    assert any("3 groups are too few; at least 5 are needed" in note for note in found.notes)
     assert any("at least 4 groups are needed" in note for note in found.notes)
 
 
@@ -117,7 +123,7 @@ def test_the_bootstrap_is_refused_with_its_reason():
         Plan("delete")
     with pytest.raises(InputError, match="level must lie between 0 and 1"):
         Plan(level=95.0)
-    with pytest.raises(InputError, match="permutations must not be negative"):
+    with pytest.raises(InputError, match="permutations must be a whole number of 0 or more, not -1"):
         Plan(n_permutations=-1)
 
 
@@ -140,3 +146,92 @@ def test_a_dead_layer_has_neither_score_nor_p():
     for values in (found.se, found.ci_low, found.p_values, found.p_adjusted, found.q_values):
         assert np.isnan(values[3]).all()
         assert np.isfinite(values[:3]).all()
+
+
+def test_missing_pairs_leave_no_p():
+    """Arrangements would not compare the same pairs: p would sit on its floor for the cosine of distances."""
+    rng = np.random.default_rng(0)
+    rdms = []
+    for _ in range(2):
+        x = rng.normal(size=(20, 5))
+        rdms.append(np.linalg.norm(x[:, None] - x[None], axis=2))
+    holes = np.triu(rng.random((20, 20)) < 0.3, 1)
+    rdms[0][holes | holes.T] = np.nan
+    with pytest.warns(UserWarning, match="pairs of stimuli are missing"):
+        prepared = prepare(
+            as_rdms("a", {"r": rdms[0]}), as_rdms("b", {"s": rdms[1]}), parse_metric("rsa:compare=cosine")
+        )
+    found = infer(prepared)
+    assert np.isnan(found.p_values).all()
+    assert np.isfinite(found.se).all()
+    assert any("pairs of stimuli are missing, so arrangements don't compare the same pairs" in n for n in found.notes)
+
+
+def test_explicit_permutations_that_split_groups_are_refused():
+    a, b = layers()
+    plan = Plan(permutations=np.random.default_rng(0).permuted(np.tile(np.arange(32), (9, 1)), axis=1))
+    with pytest.raises(InputError, match="splits a group"):
+        ra.infer_arrays(a, b, ["rsa"], groups=GROUPS, plan=plan)
+
+
+def test_a_score_that_no_arrangement_changes_has_p_one():
+    """One-hot features under biased CKA: rounding must not look like a signal."""
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        a = {"eye": np.eye(20), "x": rng.normal(size=(20, 6))}
+        b = {"y": rng.normal(size=(20, 4)), "z": rng.normal(size=(20, 2))}
+        plan = Plan("none", n_permutations=199)
+        found = ra.infer_arrays(a, b, ["cka_linear:debiased=false"], plan=plan)["cka_linear:debiased=false"]
+        assert (found.p_values[0] == 1).all()
+        assert (found.p_adjusted[0] == 1).all()
+        assert (found.p_adjusted >= found.p_values).all()
+
+
+def test_a_side_with_itself_has_one_test_for_two_different_layers():
+    rng = np.random.default_rng(0)
+    a = as_activations("a", {f"l{k}": rng.normal(size=(40, 5)) for k in range(4)})
+    found = infer(prepare(a, a, parse_metric("cka_linear")), Plan("none", n_permutations=99))
+    assert np.isnan(np.diag(found.p_values)).all()
+    assert np.isnan(np.diag(found.q_values)).all()
+    off = ~np.eye(4, dtype=bool)
+    for values in (found.p_values, found.p_adjusted, found.q_values):
+        assert np.isfinite(values[off]).all()
+        assert values[off] == pytest.approx(values.T[off])
+
+
+def test_an_extreme_stimulus_is_left_out_afresh():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(30, 5)), rng.normal(size=(30, 4))
+    x[7] *= 1e6
+    for spec in ("cka_linear", "cka_linear:debiased=false", "rsa:rdm=sqeuclidean,compare=pearson"):
+        prepared = prepare(as_activations("a", {"x": x}), as_activations("b", {"y": y}), parse_metric(spec))
+        found = deleted_scores(prepared, deletions(30, None, 30, 0))[7, 0, 0]
+        assert found == pytest.approx(
+            ra.similarity(np.delete(x, 7, 0), np.delete(y, 7, 0), **spec_options(spec)), abs=1e-6
+        )
+
+
+def test_what_can_not_be_left_out_is_said():
+    odd = np.zeros((20, 3))
+    odd[4] = 1
+    y = np.random.default_rng(0).normal(size=(20, 3))
+    found = ra.infer_arrays({"x": odd}, {"y": y}, ["cka_linear:debiased=false"])["cka_linear:debiased=false"]
+    assert np.isnan(found.se).all()
+    assert any("no interval for 1 of 1 layer pairs" in note for note in found.notes)
+    rng = np.random.default_rng(1)
+    groups = [0] * 40 + [1] * 2 + [2] * 2 + [3] * 2 + [4] * 2
+    sides = ({"x": rng.normal(size=(48, 4))}, {"y": rng.normal(size=(48, 4))})
+    few = ra.infer_arrays(*sides, ["mutual_knn"], groups=groups)["mutual_knn"]
+    assert few.interval == "none"
+    assert any(note.startswith("no interval: with some groups left out") for note in few.notes)
+    assert any(note.startswith("no p: groups of unequal size") for note in few.notes)
+    halves = ra.infer_arrays(*sides, ["cka_linear"], groups=groups, plan=Plan("half"))["cka_linear"]
+    assert any("half of 5 groups are too few" in note for note in halves.notes)
+
+
+def test_groups_that_can_not_be_left_out_are_said_to_lift_the_score():
+    a, b = layers()
+    found = ra.infer_arrays(a, b, ["procrustes", "linear_predictivity"], groups=GROUPS, plan=Plan(n_permutations=9))
+    assert any("within a group count too" in note for note in found["procrustes"].notes)
+    assert not any("within a group count too" in note for note in found["linear_predictivity"].notes)
+    assert np.isnan(found["procrustes"].independent).all()

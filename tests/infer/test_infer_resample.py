@@ -9,6 +9,7 @@ import torch
 from repalign.errors import InputError
 from repalign.infer.resample import (
     NoTestError,
+    arrangements_of,
     deletions,
     given_permutations,
     given_signs,
@@ -56,7 +57,7 @@ def test_groups_of_unequal_size_are_cut_and_the_note_counts():
     groups = ["a"] * 9 + ["b"] * 7 + ["c"] * 8 + ["d"] * 7 + ["e"]
     drawn = permutations(32, groups, 10, 0)
     assert Counter(np.array(groups)[drawn.rows]) == dict.fromkeys("abcd", 7)
-    assert drawn.note == "groups of unequal size: the test uses 7 stimuli of each of 4 groups, 28 of 32 in all"
+    assert drawn.note == "groups of unequal size: p and the null are of 7 stimuli of each of 4 groups, 28 of 32"
     assert len(set(drawn.rows.tolist())) == 28
 
 
@@ -108,3 +109,21 @@ def test_given_arrangements_and_signs_are_checked():
     assert given_signs([[1, -1]], 2).signs.tolist() == [[1, -1]]
     with pytest.raises(InputError, match=r"give \+1 and −1, one column for each of 2 units"):
         given_signs([[1, 0]], 2)
+
+
+def test_trimming_keeps_groups_rather_than_stimuli():
+    groups = [str(k) for k, size in enumerate([61] * 4 + [10] * 20) for _ in range(size)]
+    assert "10 stimuli of each of 24 groups" in permutations(len(groups), groups, 9, 0).note
+
+
+def test_given_arrangements_must_keep_groups_whole():
+    groups = ["a", "a", "b", "b", "c", "c", "d"]
+    whole = [[2, 3, 0, 1, 4, 5, 6], [5, 4, 2, 3, 1, 0, 6]]
+    assert arrangements_of(whole, 7, groups, 0, 0).index.tolist() == whole
+    for split in ([0, 2, 1, 3, 4, 5, 6], [1, 0, 2, 3, 4, 6, 5]):
+        with pytest.raises(InputError, match="row 1 of permutations splits a group"):
+            arrangements_of([whole[0], split], 7, groups, 0, 0)
+    with pytest.raises(InputError, match="no array of rows of one length"):
+        given_permutations([[0, 1], [0]], 2)
+    with pytest.raises(InputError, match="give whole numbers"):
+        given_permutations(np.zeros((0, 3), dtype=int), 3)

@@ -47,7 +47,8 @@ def test_halves_of_a_clear_pattern_agree():
     row = curves()[lambda t: t.kind == "split_half"].iloc[0]
     assert row.n == 40
     assert 0.7 < row.value <= 1
-    assert spearman_brown(np.array([0.5])) == pytest.approx([2 / 3])
+    assert spearman_brown(0.5) == pytest.approx(2 / 3)
+    assert spearman_brown(-0.9) == -0.9  # stepping a negative one up would leave the range of a correlation
 
 
 def test_groups_stay_whole_and_few_of_them_leave_gaps():
@@ -70,3 +71,30 @@ def test_a_measure_without_scores_has_no_curves():
             parse_metric("cka_linear"),
         )  # fmt: skip
     assert stability(prepared, {}).empty
+
+
+def test_unrelated_halves_stay_within_the_range_of_a_correlation():
+    rng = np.random.default_rng(0)
+    a, b = (as_activations(s, {f"{s}{k}": rng.normal(size=(40, 5)) for k in range(3)}) for s in "ab")
+    row = stability(prepare(a, b, parse_metric("cka_linear")), {})[lambda t: t.kind == "split_half"].iloc[0]
+    assert -1 <= row.low <= row.value <= row.high <= 1
+    assert abs(row.value) < 0.5
+
+
+@pytest.mark.parametrize("groups", [4, 5, 6, 7])
+def test_few_groups_have_short_curves(groups):
+    names = tuple(str(i % groups) for i in range(80))
+    table = curves(groups=names)
+    assert set(table.kind) <= {"stimuli", "split_half"}
+    assert table.x.max() == 80
+    assert not (table.kind == "split_half").any()
+
+
+def test_a_side_with_itself_counts_different_layers_only():
+    rng = np.random.default_rng(1)
+    a = as_activations("a", {f"l{k}": rng.normal(size=(60, 5)) for k in range(5)})
+    table = stability(prepare(a, a, parse_metric("cka_linear")), {"max": (a, a)})
+    assert (table[table.kind == "stimuli"].layer_a != "").all()
+    assert (table.layer_a != table.layer_b)[table.kind == "stimuli"].all()
+    assert abs(table[table.kind == "split_half"].value.iloc[0]) < 0.9
+    assert not (table.kind == "pool").any()
