@@ -7,31 +7,38 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from repalign.align import align, prepare
+from repalign.errors import InputError
 from repalign.infer.matrix import Plan, infer
-from repalign.metrics import DEFAULT_METRICS, Metric, make_metric, parse_metric
+from repalign.metrics import DEFAULT_METRICS, Metric
 from repalign.sides import Options, Source, load_sides, prepare_sides
 from repalign.types import Alignment, Inference, Stimuli
-from repalign.wrap import as_activations, check_groups
+from repalign.wrap import as_activations, as_metric, check_groups
+
+Metrics = str | Metric | Sequence[str | Metric]  # one, or several
 
 
-def similarity(x: ArrayLike | Tensor, y: ArrayLike | Tensor, metric: str = "cka_linear", **options: object) -> float:
+def similarity(
+    x: ArrayLike | Tensor, y: ArrayLike | Tensor, metric: str | Metric = "cka_linear", **options: object
+) -> float:
     """Score two feature arrays `(n, dx)` and `(n, dy)`, row i of each being the same stimulus.
 
+    `metric` is a name, whose options are further keywords, or holds its options: "cka_linear:debiased=false", a Metric.
+
     Raises InputError (a ValueError) for wrong shapes, NaN or infinite values, too few stimuli, an unknown metric
-    or option.
+    or option, and options beside a metric that holds its own.
 
     >>> x = [[0.0, 1.0], [1.0, 0.0], [2.0, 2.0], [3.0, 1.0]]
     >>> round(similarity(x, x, "cka_linear", debiased=False), 12)
     1.0
     """
-    chosen = make_metric(metric, **options)
+    chosen = as_metric(metric, options)
     return float(align(as_activations("x", {"x": x}), as_activations("y", {"y": y}), chosen).scores[0, 0])
 
 
 def compare_arrays(
     a: Mapping[str, ArrayLike | Tensor],
     b: Mapping[str, ArrayLike | Tensor],
-    metrics: Sequence[str | Metric] = DEFAULT_METRICS,
+    metrics: Metrics = DEFAULT_METRICS,
 ) -> dict[str, Alignment]:
     """Align two sets of feature arrays, `{"layer": (n, d)}`, row i of each being the same stimulus.
 
@@ -49,7 +56,7 @@ def compare_arrays(
 def infer_arrays(
     a: Mapping[str, ArrayLike | Tensor],
     b: Mapping[str, ArrayLike | Tensor],
-    metrics: Sequence[str | Metric] = DEFAULT_METRICS,
+    metrics: Metrics = DEFAULT_METRICS,
     *,
     groups: Iterable[object] | None = None,
     pairs: str = "between",
@@ -77,7 +84,7 @@ def compare(
     a: Source,
     b: Source | None = None,
     stimuli: str | Stimuli | None = None,
-    metrics: Sequence[str | Metric] = DEFAULT_METRICS,
+    metrics: Metrics = DEFAULT_METRICS,
     *,
     stimuli_b: str | Stimuli | None = None,
     pairs: str = "between",
@@ -102,7 +109,7 @@ def infer_encoders(
     a: Source,
     b: Source | None = None,
     stimuli: str | Stimuli | None = None,
-    metrics: Sequence[str | Metric] = DEFAULT_METRICS,
+    metrics: Metrics = DEFAULT_METRICS,
     *,
     stimuli_b: str | Stimuli | None = None,
     pairs: str = "between",
@@ -120,5 +127,10 @@ def infer_encoders(
     return {name: infer(prepare_sides(left, right, metric, pairs), plan) for name, metric in named.items()}
 
 
-def _named(metrics: Sequence[str | Metric]) -> dict[str, Metric]:
-    return {(m if isinstance(m, str) else m.spec): (parse_metric(m) if isinstance(m, str) else m) for m in metrics}
+def _named(metrics: Metrics) -> dict[str, Metric]:
+    """Give the metrics by name as given, or by spec."""
+    if not isinstance(metrics, str | Metric | Sequence):
+        raise InputError(f"metrics must list names or Metrics, such as ['cka_linear'], not {metrics!r}")
+    several = [metrics] if isinstance(metrics, str | Metric) else metrics
+    chosen = [(m, as_metric(m, {})) for m in several]
+    return {m if isinstance(m, str) else metric.spec: metric for m, metric in chosen}

@@ -69,7 +69,7 @@ def compare(
     layers_b: Annotated[str | None, typer.Option(help="The same for B, when it differs.")] = None,
     pool: Annotated[str, typer.Option(help="mean, cls, max, flatten or grid:k.")] = "mean",
     limit: Annotated[int | None, typer.Option(help="Use a seeded random subset of this many stimuli.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     out: Out = None,
     force: Force = False,
     device: Device = "auto",

@@ -226,6 +226,87 @@ def test_groups_are_left_out_together():
     assert single.estimates.se_stimuli != pytest.approx(named.estimates.se_stimuli, rel=1e-3)
 
 
+def grouped_layer(rng, groups):
+    """Features (n, 6) that are alike within a group, and unrelated to any other layer's."""
+    return rng.normal(size=(len(set(groups)), 6))[groups] + 0.5 * rng.normal(size=(len(groups), 6))
+
+
+@pytest.mark.parametrize("metric", ["cka_linear", "cka_rbf", "rsa", "rsa:compare=kendall_b", "distance_correlation"])
+def test_pairs_within_groups_do_not_count(metric):
+    """Frames of a video are alike for everybody, so with them unrelated subjects and models score 0.3."""
+    from repalign.api import infer_arrays
+    from repalign.infer.matrix import Plan
+
+    rng, groups = np.random.default_rng(1), np.repeat(np.arange(8), 5)
+    x = {f"s{k}": grouped_layer(rng, groups) for k in range(6)}
+    model = {"m": grouped_layer(rng, groups)}
+    found = model_comparison(subjects_from_arrays(x), model, metric, groups=groups, n_permutations=0)
+    plan = Plan("none", n_permutations=0)
+    plain = infer_arrays(x, model, [metric], groups=groups, plan=plan)[metric].alignment.scores
+    assert found.scores[0] == pytest.approx(plain[:, 0], abs=1e-12)
+    every_pair = model_comparison(subjects_from_arrays(x), model, metric, n_permutations=0)
+    assert abs(found.estimates.value[0]) < 0.1 < every_pair.estimates.value[0]
+    assert found.notes[0] == "80 of 780 pairs within a group are left out"
+    assert found.ceiling is not None
+    assert every_pair.ceiling is not None
+    assert found.ceiling.lower < 0.1 < every_pair.ceiling.lower
+    assert np.isfinite(found.estimates.se).all()
+
+
+@pytest.mark.parametrize("compare", ["spearman", "pearson", "cosine"])
+def test_a_ceiling_without_pairs_within_groups_is_that_of_rdms_that_lack_them(compare):
+    _, x = responses(5)
+    groups = dict(zip(IDS, "aabbccddeefggg", strict=True))
+    codes = np.array(list(groups.values()))
+    within = (codes[:, None] == codes) & ~np.eye(len(codes), dtype=bool)
+    matrices = {k: np.where(within, np.nan, m) for k, m in rdms_of(x).items()}
+    subjects = subjects_from_arrays(x, ids=IDS, groups=groups)
+    ours = noise_ceiling(subjects, rdm="euclidean", compare=compare)
+    given = noise_ceiling(subjects_from_arrays(matrices, rdms=True), compare=compare)
+    assert (ours.lower, ours.upper) == pytest.approx((given.lower, given.upper), rel=1e-12)
+    assert ours.notes == ("8 of 91 pairs within a group are left out",)
+    assert "some are missing (NaN) in 5 subjects (s0: 8" in given.notes[0]
+    assert group_rdm(subjects).isfinite().all()  # an RDM shows all pairs
+
+
+def test_a_metric_that_counts_pairs_within_groups_says_so():
+    _, x = responses(6)
+    groups = [i // 2 for i in range(14)]
+    said = "so pairs within a group count too, which lifts all scores: compare models, not a score with 0"
+    subjects = subjects_from_arrays(x)
+    assert (
+        f"procrustes can't leave out pairs, {said}"
+        in model_comparison(subjects, {"m": x["s0"]}, "procrustes", groups=groups).notes
+    )
+    few = model_comparison(subjects, {"m": x["s0"]}, "rsa", groups=[i // 5 for i in range(14)])
+    assert f"3 groups are too few to compare between groups only (4 are needed), {said}" in few.notes
+    assert not any(said in note for note in model_comparison(subjects, {"m": x["s0"]}, "procrustes").notes)
+
+
+def test_few_groups_have_no_error_from_stimuli():
+    truth, x = responses(6, n=20)
+    subjects = subjects_from_arrays(x)
+    four, five = (
+        model_comparison(subjects, {"m": truth}, "cka_linear", groups=np.arange(20) % count) for count in (4, 5)
+    )
+    assert "no error from stimuli: 4 groups are too few; at least 5 are needed" in four.notes
+    assert np.isnan(four.estimates.se).all()
+    assert np.isfinite(four.estimates.se_subjects).all()
+    assert np.isfinite(five.estimates.se).all()
+
+
+@pytest.mark.parametrize("metric", ["cka_linear", "cka_linear:debiased=false", "rsa:rdm=euclidean,compare=pearson"])
+def test_a_model_does_not_differ_from_its_copy(metric):
+    truth, x = responses(7, n=20)
+    turned = truth @ np.linalg.qr(np.random.default_rng(0).normal(size=(5, 5)))[0]
+    models = {"m": truth, "scaled": 3 * truth, "turned": turned + 7, "other": truth[:, :2]}
+    found = model_comparison(subjects_from_arrays(x), models, metric).between
+    copies = [set(pair) <= {"m", "scaled", "turned"} for pair in found.pairs]
+    assert found.p_values[copies].tolist() == [1.0] * 3
+    assert not found.estimates.se[copies].any()
+    assert (found.p_values[~np.array(copies)] < 1).all()
+
+
 def test_a_p_can_be_reproduced_from_explicit_signs():
     truth, x = responses(7)
     signs = np.random.default_rng(4).choice([1, -1], size=(499, 7))

@@ -1,7 +1,7 @@
 """How well could any model do? The similarity of subjects with the average subject bounds it on both sides."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -12,7 +12,15 @@ from repalign.encoders.group import Subjects, mean_rdm
 from repalign.errors import InputError
 from repalign.metrics import Metric, make_metric
 from repalign.metrics.base import UndefinedError
-from repalign.subjects.representation import Representation, averages, has_average, represent_subjects, score
+from repalign.subjects.representation import (
+    Representation,
+    averages,
+    group_notes,
+    has_average,
+    represent_subjects,
+    score,
+)
+from repalign.wrap import as_metric
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,9 @@ class NoiseCeiling:
     notes: tuple[str, ...] = ()
 
 
-def noise_ceiling(subjects: Subjects, metric: str = "rsa", layer: str | None = None, **options: object) -> NoiseCeiling:
+def noise_ceiling(
+    subjects: Subjects, metric: str | Metric = "rsa", layer: str | None = None, **options: object
+) -> NoiseCeiling:
     """Bound the similarity that a true model would reach with subjects who differ (Nili et al. 2014).
 
     The average is the one that fits the comparison best: of unit embeddings for Pearson, cosine and kernels (CKA),
@@ -42,17 +52,21 @@ def noise_ceiling(subjects: Subjects, metric: str = "rsa", layer: str | None = N
     search over all orders. Source: doi:10.1371/journal.pcbi.1003553, "noise ceiling". With few subjects the gap is
     wide, and the upper bound is fitted to noise: with two it is near 1 / √2 for unrelated ones.
 
+    Pairs of stimuli within one of the subjects' groups are left out where the metric can, and `notes` say so.
+
     Raises InputError for fewer than two subjects, a subject with nothing to compare, and a metric whose geometries
     have no average.
     """
-    chosen, name = make_metric(metric, **options), subjects.choose(layer)
+    check_subjects(subjects)
+    chosen, name = as_metric(metric, options), subjects.choose(layer)
     require_two(subjects)
     if not has_average(chosen):
         raise InputError(
-            f"{metric} has no noise ceiling: it compares features, and those of several subjects have no average; "
+            f"{chosen.name} has no noise ceiling: it compares features, and those of several subjects have no average; "
             "use rsa or a CKA"
         )
-    return ceiling_of(subjects, chosen, name, represent_subjects(subjects, name, chosen))
+    notes = group_notes(chosen, subjects.groups, len(subjects.ids))
+    return ceiling_of(subjects, chosen, name, represent_subjects(subjects, name, chosen), notes)
 
 
 def group_rdm(subjects: Subjects, layer: str | None = None, rdm: str = "correlation") -> Float[Tensor, "n n"]:
@@ -64,12 +78,15 @@ def group_rdm(subjects: Subjects, layer: str | None = None, rdm: str = "correlat
     Raises InputError for a subject without distances.
     """
     name = subjects.choose(layer)
-    found = represent_subjects(subjects, name, make_metric("rsa", rdm=rdm))
+    every_pair = replace(subjects, activations=tuple(replace(one, groups=None) for one in subjects.activations))
+    found = represent_subjects(every_pair, name, make_metric("rsa", rdm=rdm))
     return mean_rdm({f"subject {s}": r.geometry for s, r in zip(subjects.names, found, strict=True)})
 
 
-def ceiling_of(subjects: Subjects, metric: Metric, layer: str, members: list[Representation]) -> NoiseCeiling:
-    """Compute the ceiling of subjects whose geometries are there already."""
+def ceiling_of(
+    subjects: Subjects, metric: Metric, layer: str, members: list[Representation], said: tuple[str, ...] = ()
+) -> NoiseCeiling:
+    """Compute the ceiling of subjects whose geometries are there already; `said` is noted of it."""
     everyone, others = averages(members)
     try:
         lower = np.array([score(one, rest) for one, rest in zip(members, others, strict=True)])
@@ -80,8 +97,16 @@ def ceiling_of(subjects: Subjects, metric: Metric, layer: str, members: list[Rep
     notes = ("the ceiling of Kendall's τ uses averaged ranks, an approximation",) if "kendall" in compare else ()
     return NoiseCeiling(
         metric.name, metric.options, layer, float(lower.mean()), float(upper.mean()), lower, upper, len(members),
-        (*subjects.notes, *missing_notes(subjects, members), *notes),
+        (*subjects.notes, *missing_notes(subjects, layer), *said, *notes),
     )  # fmt: skip
+
+
+def check_subjects(subjects: object) -> None:
+    """Raise InputError unless these are subjects."""
+    if not isinstance(subjects, Subjects):
+        raise InputError(
+            f"subjects must be what load_subjects or subjects_from_arrays gives, not {type(subjects).__name__}"
+        )
 
 
 def require_two(subjects: Subjects) -> None:
@@ -92,9 +117,11 @@ def require_two(subjects: Subjects) -> None:
         )
 
 
-def missing_notes(subjects: Subjects, members: list[Representation]) -> tuple[str, ...]:
-    """Say how many pairs are missing (NaN), and that each comparison leaves them out of both sides."""
-    counts = [0 if m.missing is None else int(m.missing.sum()) // 2 for m in members]
+def missing_notes(subjects: Subjects, layer: str) -> tuple[str, ...]:
+    """Say how many pairs the subjects' RDMs lack (NaN), and that each comparison leaves them out of both sides."""
+    if subjects.geometry != "rdm":
+        return ()
+    counts = [int(one.layers[layer].isnan().sum()) // 2 for one in subjects.activations]
     if not any(counts):
         return ()
     n = len(subjects.ids)

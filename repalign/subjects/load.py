@@ -15,6 +15,7 @@ from repalign.encoders.group import Subjects, check_pairs, join
 from repalign.encoders.spec import Spec, parse_spec
 from repalign.errors import InputError
 from repalign.types import Activations, Geometry
+from repalign.wrap import as_array, check_named, names_of
 
 LOADERS: dict[str, Callable[[Spec], Subjects]] = {"features": features.load_subjects, "rdm": rdm.load_subjects}
 
@@ -49,6 +50,7 @@ def subjects_from_arrays(
     >>> subjects_from_arrays({"s1": x, "s2": x[::-1]}, ids={"s1": "abcdef", "s2": "fedcba"}).layers
     ('features',)
     """
+    check_named("subjects", arrays)
     if not arrays:
         raise InputError("there is no subject; give at least one array, {name: array}")
     key = rdm.SINGLE if rdms else features.SINGLE
@@ -66,6 +68,8 @@ def rows_from_arrays(
 
     Raises InputError naming the array that is not finite real numbers of the right shape.
     """
+    check_named(name, arrays)
+    ids = names_of("ids", ids)
     layers = {key: _layer(name, key, _to_real(name, key, values), rdms) for key, values in arrays.items()}
     axes = {x.ndim for x in layers.values()}
     if len(axes) != 1:
@@ -90,7 +94,8 @@ def _to_real(name: str, key: str, values: ArrayLike | Tensor) -> Tensor:
     if isinstance(values, Tensor):
         values = values.detach().cpu()
         values = values.float() if values.dtype == torch.bfloat16 else values
-    return to_tensor(name, key, np.asarray(values))
+    array = as_array(f"{key!r} of {name}", values)
+    return to_tensor(name, key, array if array.flags.writeable else array.copy())
 
 
 def _layer(name: str, key: str, x: Tensor, rdms: bool) -> Tensor:

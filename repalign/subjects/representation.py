@@ -7,10 +7,10 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from repalign.align import check_features, group_codes
+from repalign.align import FEWEST_GROUPS, check_features, group_codes
 from repalign.encoders.group import Subjects
 from repalign.errors import InputError
 from repalign.metrics.base import CosineMetric, Metric, UndefinedError
@@ -50,7 +50,9 @@ class Representation:
         return Representation(self.metric, self.metric.take(self.geometry, index))
 
     def without(self, missing: Bool[Tensor, "n n"]) -> "Representation":
-        """Mark more pairs as missing."""
+        """Mark `missing`, all that are missing here among them, as missing."""
+        if self.missing is not None and torch.equal(self.missing, missing):
+            return self  # and keep what is embedded
         return Representation(self.metric, self.geometry.masked_fill(missing, torch.nan))
 
 
@@ -69,7 +71,7 @@ def score(a: Representation, b: Representation) -> float:
 
 
 def represent(activations: Activations, layer: str, metric: Metric) -> Representation:
-    """Take the geometry of a layer, whatever it holds.
+    """Take the geometry of a layer, whatever it holds; pairs within a group are left out where the metric can.
 
     Raises UndefinedError when it has none, InputError naming the owner when the metric can't use it.
     """
@@ -84,9 +86,34 @@ def represent(activations: Activations, layer: str, metric: Metric) -> Represent
             case _:
                 check_features(layer, x)
                 geometry = metric.geometry(x)
-        return Representation(metric, metric.mark(geometry, codes))
+        geometry = metric.mark(geometry, codes)
+        within = _within_groups(metric, codes)
+        return Representation(metric, geometry if within is None else geometry.masked_fill(within, torch.nan))
     except InputError as error:
         raise InputError(f"{activations.encoder}, {layer!r}: {error}") from None
+
+
+def group_notes(metric: Metric, groups: tuple[str, ...] | None, n: int) -> tuple[str, ...]:
+    """Say whether pairs of stimuli within a group count: frames of one video are alike, whatever one compares."""
+    codes = group_codes(groups, n)
+    count = len(codes.unique())
+    if count == n or metric.splits_by_group:
+        return ()
+    within = _within_groups(metric, codes)
+    if within is not None:
+        left_out = (int(within.sum()) - n) // 2
+        return (f"{left_out:,} of {n * (n - 1) // 2:,} pairs within a group are left out",)
+    few = f"{count} groups are too few to compare between groups only ({FEWEST_GROUPS} are needed)"
+    why = few if metric.leaves_pairs_out else f"{metric.name} can't leave out pairs"
+    return (f"{why}, so pairs within a group count too, which lifts all scores: compare models, not a score with 0",)
+
+
+def _within_groups(metric: Metric, codes: Int[Tensor, " n"]) -> Bool[Tensor, "n n"] | None:
+    """Mark the pairs of stimuli of one group, each stimulus with itself among them, or None where all pairs count."""
+    count = len(codes.unique())
+    if not metric.leaves_pairs_out or count == len(codes) or count < FEWEST_GROUPS:
+        return None
+    return codes[:, None] == codes[None, :]
 
 
 def represent_subjects(subjects: Subjects, layer: str, metric: Metric) -> list[Representation]:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from repalign.errors import InputError
 from repalign.infer.jackknife import interval, standard_error
-from repalign.infer.pvalues import benjamini_hochberg, p_values
+from repalign.infer.matrix import FEWEST_UNITS
+from repalign.infer.pvalues import TIE, benjamini_hochberg, p_values
 from repalign.infer.resample import Flips
 from repalign.metrics.base import UndefinedError
 from repalign.subjects.representation import Representation, averages, score
@@ -40,10 +41,15 @@ class Resampled:
         return _estimates(self.each[:count], deleted, self.sizes, bounds)
 
     def differences(self, pairs: Sequence[tuple[int, int]], flips: Flips) -> Differences:
-        """Subtract rows, and test each difference by flipping signs within subjects, two-sided."""
+        """Subtract rows, and test each difference by flipping signs within subjects, two-sided.
+
+        Two rows that are equal but for rounding, as those of a model and its rotated copy are, differ by zero.
+        """
         a, b = (np.array([pair[k] for pair in pairs], dtype=int) for k in (0, 1))
-        each = self.each[a] - self.each[b]
-        deleted = None if self.deleted is None else self.deleted[:, a] - self.deleted[:, b]
+        scale = np.abs(self.each).max(1)
+        rounding = TIE * np.maximum(scale[a], scale[b])
+        each = _settled(self.each[a] - self.each[b], rounding[:, None])
+        deleted = None if self.deleted is None else _settled(self.deleted[:, a] - self.deleted[:, b], rounding)
         null = np.abs(flips.signs.numpy().astype(np.float64) @ each.T) / each.shape[1]
         p = p_values(np.abs(each.mean(1)), null)
         names = tuple((self.names[i], self.names[j]) for i, j in pairs)
@@ -52,7 +58,7 @@ class Resampled:
 
 def resample(
     names: tuple[str, ...], members: Sequence[Representation], models: Sequence[Representation | None],
-    ceiling: bool, parts: Sequence[Int[Tensor, " p"]],
+    ceiling: bool, parts: Sequence[Int[Tensor, "_"]],
 ) -> Resampled:  # fmt: skip
     """Score every model with every subject on all stimuli, and on average without each of the `parts`.
 
@@ -61,8 +67,11 @@ def resample(
     each, sizes = _table(members, models, ceiling), tuple(len(part) for part in parts)
     n, fewest = sum(sizes), sum(sizes) - max(sizes)
     metric = members[0].metric
-    if len(parts) < 2 or fewest < metric.fewest:
+    if len(parts) < FEWEST_UNITS or fewest < metric.fewest:
         note = f"{n} stimuli in {len(parts)} parts leave {fewest} without one, and {metric.name} needs {metric.fewest}"
+        if len(parts) < FEWEST_UNITS:
+            what = "stimuli" if len(parts) == n else "groups"
+            note = f"{len(parts)} {what} are too few; at least {FEWEST_UNITS} are needed"
         return Resampled(names, each, None, sizes, f"no error from stimuli: {note}")
     try:
         deleted = [_without(part, n, members, models, ceiling) for part in parts]
@@ -99,6 +108,11 @@ def _score(model: Representation | None, subject: Representation) -> float:
         return np.nan if model is None else score(model, subject)
     except UndefinedError:
         return np.nan
+
+
+def _settled(values: Float[np.ndarray, "..."], rounding: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Set what is only rounding to zero."""
+    return np.where(np.abs(values) <= rounding, 0.0, values)
 
 
 def _estimates(

@@ -290,7 +290,7 @@ def test_more_points_than_a_float_can_count_labellings_of():
         ({"statistic": "sliced_wasserstein1", "projection_seed": -1}, "projection_seed can't be negative"),
         ({"statistic": "energy", "bandwidth": 1}, "unknown option of energy 'bandwidth'"),
         ({"alternative": "less"}, "alternative must be one of greater, two-sided, not 'less'"),
-        ({"n_permutations": -1}, "n_permutations can't be negative, as -1 is"),
+        ({"n_permutations": -1}, "n_permutations must be a whole number of 0 or more, not -1"),
         ({"groups": ["a"] * 11}, "11 groups for 12 rows; give one each"),
         ({"signs": np.ones((4, 11))}, r"signs has shape \(4, 11\)"),
         ({"signs": np.zeros((4, 12))}, "give \\+1 and −1"),
