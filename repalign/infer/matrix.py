@@ -33,8 +33,8 @@ class Plan:
     """How sure is each score: which interval at which level, and how many arrangements for the tests.
 
     `interval`: "jackknife" (leave out one stimulus, or one group, at a time), "half" (halves of the stimuli or groups
-    without replacement) or "none". `n_permutations` = 0: no test. `permutations`, an explicit `(m, n)` array of
-    arrangements, takes their place.
+    without replacement; too wide with few groups) or "none". `n_permutations` = 0: no test. `permutations`, an explicit
+    `(m, n)` array of arrangements, takes their place.
     """
 
     interval: str = "jackknife"
