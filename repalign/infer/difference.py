@@ -67,7 +67,9 @@ def difference(
         raise InputError(f"test must be one of {', '.join(TESTS)}, not {test!r}")
     if isinstance(metric, Metric) and options:
         raise InputError(f"options {', '.join(options)} beside a metric that is made already; give its name instead")
-    check_count("n_permutations", n_permutations), check_seed(seed), check_level(level)
+    check_count("n_permutations", n_permutations)
+    check_seed(seed)
+    check_level(level)
     chosen = metric if isinstance(metric, Metric) else make_metric(metric, **options)
     sides = as_activations("a", {"a": a, "b": b}), as_activations("reference", {"reference": reference})
     names = check_groups(groups, len(sides[0]))

@@ -120,7 +120,8 @@ def sign_flips(units: int, count: int, seed: int, *, mirrored: bool = False, wha
 
     Raises NoTestError when the smallest possible p is above 0.05.
     """
-    check_count("permutations", count), check_seed(seed)
+    check_count("permutations", count)
+    check_seed(seed)
     distinct = 2 ** min(units - mirrored, 40)
     if distinct * LEVEL < 1:
         needed = math.ceil(math.log2(1 / LEVEL)) + mirrored
