@@ -1,5 +1,6 @@
 """What a picture spans in degrees of visual angle, and the Gaussian optics in these units."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -54,6 +55,8 @@ def gaussian_optics(
     x: Float[Tensor, "n c h w"], degrees: tuple[float, float], mtf50: float
 ) -> Float[Tensor, "n c h w"]:
     """Apply the Gaussian transfer `2^−(f / mtf50)²`, alike in all directions; `degrees` are height and width."""
+    if math.isinf(mtf50):
+        return x
     rows = gaussian_operator(x.shape[2], degrees[0], mtf50, x.dtype, x.device)
     columns = gaussian_operator(x.shape[3], degrees[1], mtf50, x.dtype, x.device)
     return multiply_axes(x, rows, columns)
