@@ -11,7 +11,7 @@ ROOT = Path(repalign.__file__).parent
 # each line may import from the lines above it; names on one line stand in the order in which they may import
 LEVELS = [
     ["errors", "types", "memory", "progress"],
-    ["hooks", "pooling", "encoders", "stimuli", "metrics", "twosample"],
+    ["hooks", "pooling", "encoders", "stimuli", "filters", "metrics", "twosample"],
     ["spectrum", "extract", "align", "wrap", "infer", "subjects"],
     ["report"],
     ["folder", "sides", "tables", "api", "study"],
