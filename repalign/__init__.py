@@ -23,6 +23,7 @@ _HOMES = {
     "Options": "sides",
     "load_encoder": "encoders",
     "load_stimuli": "stimuli",
+    "load_filter": "filters",
     "make_metric": "metrics",
     "parse_metric": "metrics",
     "render": "report",
