@@ -203,8 +203,9 @@ def test_ctrl_c_leaves_nothing(nets, photos, tmp_path):
     (tmp_path / "slow.py").write_text(SLOW)
     options = ["--a", "python:slow:slow", "--data", str(photos), "--out", "S", "--workers", "1"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "repalign", "compare", *options], cwd=tmp_path, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-m", "repalign", "compare", *options], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
+    )  # fmt: skip
     while process.poll() is None and not (tmp_path / "started").exists():
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
