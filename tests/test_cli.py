@@ -202,9 +202,11 @@ def slow():
 def test_ctrl_c_leaves_nothing(nets, photos, tmp_path):
     (tmp_path / "slow.py").write_text(SLOW)
     options = ["--a", "python:slow:slow", "--data", str(photos), "--out", "S", "--workers", "1"]
+    # a shell that runs the tests in the background has its children ignore Ctrl-C
+    heed = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     process = subprocess.Popen(
-        [sys.executable, "-m", "repalign", "compare", *options], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
+        [sys.executable, "-c", f"{heed}; runpy.run_module('repalign', run_name='__main__')", "compare", *options],
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     while process.poll() is None and not (tmp_path / "started").exists():
         time.sleep(0.05)
