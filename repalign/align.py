@@ -134,13 +134,12 @@ def prepare(a: Activations, b: Activations, metric: Metric, pairs: str = "betwee
     codes = group_codes(a.groups or b.groups, len(a))
     left = _geometries(a, metric, codes)
     right = left if b is a else _geometries(b, metric, codes)
-    missing, within, notes = missing_pairs(a, b), None, ()
+    missing = missing_pairs(a, b)
     if missing is not None:
         _warn(f"{_count(missing)} of stimuli are missing (NaN) in {_rdm_names(a, b)} and left out of every layer")
-    if pairs == "between" and metric.leaves_pairs_out:
-        within, notes = _within_groups(codes)
-    elif pairs == "between" and not metric.splits_by_group and len(codes.unique()) < len(codes):
-        notes = ("pairs of stimuli within a group count too, which lifts the score: read it against null_mean",)
+    within, notes = None, ()
+    if pairs == "between":
+        within, notes = within_groups(metric, codes), _said_of_groups(metric, codes)
     left_out = within if missing is None else missing if within is None else missing | within
     if left_out is not None:
         for side in {id(left): left, id(right): right}.values():
@@ -160,16 +159,35 @@ def group_codes(groups: tuple[str, ...] | None, n: int) -> Int[Tensor, " n"]:
     return torch.arange(n) if groups is None else torch.tensor(np.unique(groups, return_inverse=True)[1])
 
 
-def _within_groups(codes: Int[Tensor, " n"]) -> tuple[Tensor | None, tuple[str, ...]]:
-    """Mark the pairs of stimuli of one group, each stimulus with itself among them, and say how many there are."""
+def within_groups(metric: Metric, codes: Int[Tensor, " n"]) -> Bool[Tensor, "n n"] | None:
+    """Mark the pairs of stimuli of one group, each stimulus with itself among them, or None where all pairs count."""
     count = len(codes.unique())
-    if count == len(codes):
-        return None, ()
-    if count < FEWEST_GROUPS:
-        few = f"{count} groups are too few to compare between groups only ({FEWEST_GROUPS} are needed)"
-        return None, (f"{few}, so pairs of stimuli within a group count too, which lifts the scores",)
-    within = codes[:, None] == codes[None, :]
-    return within, (f"{_count(within & ~torch.eye(len(codes), dtype=torch.bool))} within a group are left out",)
+    if not metric.leaves_pairs_out or count == len(codes) or count < FEWEST_GROUPS:
+        return None
+    return codes[:, None] == codes[None, :]
+
+
+def said_of_pairs_left_out(within: Bool[Tensor, "n n"]) -> str:
+    """Count the pairs of different stimuli that a mask of whole groups leaves out."""
+    return f"{_count(within & ~torch.eye(len(within), dtype=torch.bool))} within a group are left out"
+
+
+def too_few_groups(count: int) -> str:
+    """Say that so few groups can't be compared between groups only."""
+    return f"{count} groups are too few to compare between groups only ({FEWEST_GROUPS} are needed)"
+
+
+def _said_of_groups(metric: Metric, codes: Int[Tensor, " n"]) -> tuple[str, ...]:
+    """Say whether pairs of stimuli within a group count."""
+    count, within = len(codes.unique()), within_groups(metric, codes)
+    if within is not None:
+        return (said_of_pairs_left_out(within),)
+    if count == len(codes) or metric.splits_by_group:
+        return ()
+    if metric.leaves_pairs_out:
+        few = too_few_groups(count)
+        return (f"{few}, so pairs of stimuli within a group count too, which lifts the scores",)
+    return ("pairs of stimuli within a group count too, which lifts the score: read it against null_mean",)
 
 
 def _count(marked: Tensor) -> str:
@@ -278,23 +296,33 @@ def missing_pairs(a: Activations, b: Activations) -> Bool[Tensor, "n n"] | None:
 
 def _geometries(side: Activations, metric: Metric, codes: Int[Tensor, " n"]) -> Geometries:
     found = Geometries(tuple(side.layers), {}, {})
-    for row, (name, x) in enumerate(side.layers.items()):
-        if side.geometry != "rdm":
-            check_features(name, x, 3 if side.geometry == "repeats" else 2)
+    for row, name in enumerate(side.layers):
         try:
-            match side.geometry:
-                case "rdm":
-                    geometry = metric.geometry_of_rdm(x.double()).clone()
-                case "repeats":
-                    geometry = metric.geometry_of_repeats(x)
-                case _:
-                    geometry = metric.geometry(x)
-            found.layers[row] = metric.mark(geometry, codes)
+            found.layers[row] = geometry_of(side, name, metric, codes)
         except UndefinedError as reason:
             found.undefined[name] = str(reason)
-        except InputError as error:
-            raise InputError(f"{side.encoder}, layer {name!r}: {error}") from None
     return found
+
+
+def geometry_of(side: Activations, layer: str, metric: Metric, codes: Int[Tensor, " n"]) -> Tensor:
+    """Take the geometry of a layer, whatever it holds; `codes` number the groups of the stimuli.
+
+    Raises UndefinedError when it has none, InputError naming side and layer when the metric can't use it.
+    """
+    x = side.layers[layer]
+    if side.geometry != "rdm":
+        check_features(layer, x, 3 if side.geometry == "repeats" else 2)
+    try:
+        match side.geometry:
+            case "rdm":
+                geometry = metric.geometry_of_rdm(x.double()).clone()
+            case "repeats":
+                geometry = metric.geometry_of_repeats(x)
+            case _:
+                geometry = metric.geometry(x)
+        return metric.mark(geometry, codes)
+    except InputError as error:
+        raise InputError(f"{side.encoder}, layer {layer!r}: {error}") from None
 
 
 def matched(depths_a: NDArray[np.float64], depths_b: NDArray[np.float64], same: bool) -> NDArray[np.intp]:

@@ -2,11 +2,11 @@
 
 import math
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from repalign.metrics.base import UndefinedError
+from repalign.metrics.coordinates import scaled
 from repalign.metrics.gram import linear_gram
 
 
@@ -29,9 +29,8 @@ def largest_share(x: Float[Tensor, "n d"]) -> float:
 
     Above a half, linear CKA and Euclidean distances hear mostly that channel. NaN for constant features.
     """
-    largest = x.abs().max().clamp(min=torch.finfo(x.dtype).tiny)
-    scaled = (x / largest).double()
-    variances = (scaled - scaled.mean(0)).square().sum(0)
-    total = float(variances.sum())
-    rounding = x.numel() * torch.finfo(torch.float64).eps ** 2
-    return float(variances.max()) / total if total > rounding else math.nan
+    try:
+        variances = scaled(x).square().sum(0)
+    except UndefinedError:
+        return math.nan
+    return float(variances.max() / variances.sum())

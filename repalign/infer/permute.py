@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from repalign.align import Geometries, Prepared, embed, scores
+from repalign.align import Embedded, Geometries, Prepared, embed, scores
 from repalign.infer.resample import Permutations
 from repalign.metrics.base import CosineMetric
 from repalign.progress import Advance, quiet
@@ -27,17 +27,14 @@ def permuted_scores(
     Where the arrangements use only some of the stimuli, those alone are embedded; `observed_scores` then gives what
     the null values are to be compared with.
     """
-    left, right = (_restricted(prepared, side, permutations) for side in prepared.geometries)
-    metric = prepared.metric
+    metric, (first, second) = prepared.metric, _embedded(prepared, permutations)
     if not isinstance(metric, CosineMetric):
-        first = embed(left, metric)
-        permuted = (embed(right.take(metric, index), metric) for index in permutations.index)
+        right = _restricted(prepared, prepared.geometries[1], permutations)
         found = []
-        for second in permuted:
-            found.append(scores(first, second, metric))
+        for index in permutations.index:
+            found.append(scores(first, embed(right.take(metric, index), metric), metric))
             advance(1)
         return np.stack(found)
-    first, second = embed(left, metric), embed(right, metric)
     null = np.full((len(permutations.index), first.count, second.count), np.nan)
     if first.rows and second.rows:
         found = _permuted_products(first.values, second.values, permutations.index, advance)
@@ -47,14 +44,23 @@ def permuted_scores(
 
 def observed_scores(prepared: Prepared, permutations: Permutations) -> Float[np.ndarray, "la lb"]:
     """Score all layer pairs on the stimuli the arrangements use, as they are paired."""
-    left, right = (_restricted(prepared, side, permutations) for side in prepared.geometries)
-    return scores(embed(left, prepared.metric), embed(right, prepared.metric), prepared.metric)
+    return scores(*_embedded(prepared, permutations), prepared.metric)
+
+
+def _embedded(prepared: Prepared, permutations: Permutations) -> tuple[Embedded, Embedded]:
+    """Give both sides embedded on the stimuli the arrangements use: as they are where those are all."""
+    if _uses_all(prepared, permutations):
+        return prepared.embedded
+    left, right = (embed(_restricted(prepared, g, permutations), prepared.metric) for g in prepared.geometries)
+    return left, right
 
 
 def _restricted(prepared: Prepared, side: Geometries, permutations: Permutations) -> Geometries:
-    if len(permutations.rows) == len(prepared.a) and bool((permutations.rows.diff() == 1).all()):
-        return side
-    return side.take(prepared.metric, permutations.rows)
+    return side if _uses_all(prepared, permutations) else side.take(prepared.metric, permutations.rows)
+
+
+def _uses_all(prepared: Prepared, permutations: Permutations) -> bool:
+    return len(permutations.rows) == len(prepared.a) and bool((permutations.rows.diff() == 1).all())
 
 
 def _permuted_products(

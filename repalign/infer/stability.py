@@ -142,6 +142,6 @@ def _matched(a: Activations, b: Activations) -> Int[np.ndarray, " la"]:
 
 def _best_pair(scores: Float[np.ndarray, "la lb"], prepared: Compared) -> tuple[int, int]:
     """Find the layer pair most alike."""
-    ranked = scores.copy() if prepared.metric.higher_is_similar else -scores
+    ranked = scores if prepared.metric.higher_is_similar else -scores
     row, column = divmod(int(np.nanargmax(ranked)), scores.shape[1])
     return row, column

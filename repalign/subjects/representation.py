@@ -7,10 +7,10 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from repalign.align import FEWEST_GROUPS, check_features, group_codes
+from repalign.align import geometry_of, group_codes, said_of_pairs_left_out, too_few_groups, within_groups
 from repalign.encoders.group import Subjects
 from repalign.errors import InputError
 from repalign.metrics.base import CosineMetric, Metric, UndefinedError
@@ -75,45 +75,21 @@ def represent(activations: Activations, layer: str, metric: Metric) -> Represent
 
     Raises UndefinedError when it has none, InputError naming the owner when the metric can't use it.
     """
-    x, codes = activations.layers[layer], group_codes(activations.groups, len(activations))
-    try:
-        match activations.geometry:
-            case "rdm":
-                geometry = metric.geometry_of_rdm(x.double())
-            case "repeats":
-                check_features(layer, x, 3)
-                geometry = metric.geometry_of_repeats(x)
-            case _:
-                check_features(layer, x)
-                geometry = metric.geometry(x)
-        geometry = metric.mark(geometry, codes)
-        within = _within_groups(metric, codes)
-        return Representation(metric, geometry if within is None else geometry.masked_fill(within, torch.nan))
-    except InputError as error:
-        raise InputError(f"{activations.encoder}, {layer!r}: {error}") from None
+    codes = group_codes(activations.groups, len(activations))
+    geometry, within = geometry_of(activations, layer, metric, codes), within_groups(metric, codes)
+    return Representation(metric, geometry if within is None else geometry.masked_fill(within, torch.nan))
 
 
 def group_notes(metric: Metric, groups: tuple[str, ...] | None, n: int) -> tuple[str, ...]:
     """Say whether pairs of stimuli within a group count: frames of one video are alike, whatever one compares."""
     codes = group_codes(groups, n)
-    count = len(codes.unique())
+    count, within = len(codes.unique()), within_groups(metric, codes)
     if count == n or metric.splits_by_group:
         return ()
-    within = _within_groups(metric, codes)
     if within is not None:
-        left_out = (int(within.sum()) - n) // 2
-        return (f"{left_out:,} of {n * (n - 1) // 2:,} pairs within a group are left out",)
-    few = f"{count} groups are too few to compare between groups only ({FEWEST_GROUPS} are needed)"
-    why = few if metric.leaves_pairs_out else f"{metric.name} can't leave out pairs"
+        return (said_of_pairs_left_out(within),)
+    why = too_few_groups(count) if metric.leaves_pairs_out else f"{metric.name} can't leave out pairs"
     return (f"{why}, so pairs within a group count too, which lifts all scores: compare models, not a score with 0",)
-
-
-def _within_groups(metric: Metric, codes: Int[Tensor, " n"]) -> Bool[Tensor, "n n"] | None:
-    """Mark the pairs of stimuli of one group, each stimulus with itself among them, or None where all pairs count."""
-    count = len(codes.unique())
-    if not metric.leaves_pairs_out or count == len(codes) or count < FEWEST_GROUPS:
-        return None
-    return codes[:, None] == codes[None, :]
 
 
 def represent_subjects(subjects: Subjects, layer: str, metric: Metric) -> list[Representation]:
