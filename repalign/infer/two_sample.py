@@ -20,7 +20,7 @@ from repalign.infer.checks import check_count, check_seed
 from repalign.infer.pvalues import benjamini_hochberg, check_alternative, max_t, p_value, p_values
 from repalign.infer.resample import LEVEL, NoTestError, given_permutations, given_signs, sign_flips
 from repalign.twosample import make_two_sample
-from repalign.twosample.plan import Plan, Valued, distinct_labellings, labellings, too_few
+from repalign.twosample.plan import Arrangements, Valued, distinct_labellings, labellings, too_few
 from repalign.twosample.pooled import check_conditions, pool
 from repalign.twosample.units import Groups, Units, units_of_both, units_of_pairs
 from repalign.types import Activations
@@ -166,7 +166,7 @@ def two_sample_layers(
     return pd.concat(tables, ignore_index=True)
 
 
-def _swaps(units: Units, count: int, seed: int, signs: ArrayLike | Tensor | None = None) -> Plan:
+def _swaps(units: Units, count: int, seed: int, signs: ArrayLike | Tensor | None = None) -> Arrangements:
     """Plan the swaps within pairs, whole groups together."""
     n = len(units.of_row)
     observed = torch.ones(1, n, dtype=torch.int8)
@@ -176,35 +176,35 @@ def _swaps(units: Units, count: int, seed: int, signs: ArrayLike | Tensor | None
         given = given_signs(signs, n if by_row else units.count).signs
         rows = given if by_row else given[:, units.of_row]
         units.check_whole("signs", rows)
-        return Plan(torch.cat([observed, rows]), units.n_groups)
+        return Arrangements(torch.cat([observed, rows]), units.n_groups)
     if count == 0:
-        return Plan(observed, units.n_groups)
+        return Arrangements(observed, units.n_groups)
     try:
         flips = sign_flips(units.count, count, seed, mirrored=True, what="groups" if units.grouped else "pairs")
     except NoTestError as reason:
-        return Plan(observed, units.n_groups, note=f"no p: {reason}")
-    return Plan(torch.cat([observed, flips.signs[:, units.of_row]]), units.n_groups, flips.exact)
+        return Arrangements(observed, units.n_groups, note=f"no p: {reason}")
+    return Arrangements(torch.cat([observed, flips.signs[:, units.of_row]]), units.n_groups, flips.exact)
 
 
-def _relabellings(units: Units, count: int, seed: int, permutations: ArrayLike | Tensor | None) -> Plan:
+def _relabellings(units: Units, count: int, seed: int, permutations: ArrayLike | Tensor | None) -> Arrangements:
     """Plan the relabelling of all points, whole groups together."""
     observed = (units.of_row < units.count_x)[None]
     if permutations is not None:
         index = given_permutations(permutations, observed.shape[1]).index
         rows = torch.zeros(index.shape, dtype=torch.bool).scatter_(1, index[:, : int(observed.sum())], True)
         units.check_whole("permutations", rows)
-        return Plan(torch.cat([observed, rows]), units.n_groups)
+        return Arrangements(torch.cat([observed, rows]), units.n_groups)
     if count == 0:
-        return Plan(observed, units.n_groups)
+        return Arrangements(observed, units.n_groups)
     distinct = distinct_labellings(units.count, units.count_x)
     if distinct < 1 / LEVEL:
-        return Plan(observed, units.n_groups, note=f"no p: {too_few(units, distinct)}")
+        return Arrangements(observed, units.n_groups, note=f"no p: {too_few(units, distinct)}")
     drawn = labellings(units.count, units.count_x, count, seed)
-    return Plan(torch.cat([observed, drawn.first[:, units.of_row]]), units.n_groups, drawn.exact)
+    return Arrangements(torch.cat([observed, drawn.first[:, units.of_row]]), units.n_groups, drawn.exact)
 
 
 def _table(
-    name: str, note: str, layers: Sequence[tuple[str, str]], found: Sequence[Valued], plan: Plan
+    name: str, note: str, layers: Sequence[tuple[str, str]], found: Sequence[Valued], plan: Arrangements
 ) -> "pd.DataFrame":
     import pandas as pd
 

@@ -22,7 +22,7 @@ ROUNDING = 64 * EPSILON  # of the largest kernel value or distance: a statistic 
 
 
 @dataclass(frozen=True)
-class Plan:
+class Arrangements:
     """Arrangements `rows (m + 1, ·)`: ±1 for every pair (int8), or True for every point that counts as x.
 
     `exact`: the observed one and all others, each once; `note` says why there is none but the observed one.
