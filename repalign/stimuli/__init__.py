@@ -1,10 +1,11 @@
-"""Stimuli from a folder, a manifest, an array or the bundled photographs."""
+"""Stimuli from a folder of images, videos, a manifest, an array or the bundled photographs."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from repalign.errors import InputError, unknown
-from repalign.stimuli import array, bundled, folder, manifest
+from repalign.stimuli import array, bundled, folder, manifest, video
 from repalign.stimuli.checks import existing, one_image, require_enough
 from repalign.stimuli.image import is_image
 from repalign.stimuli.paired import load_pair
@@ -15,37 +16,46 @@ STIMULI: dict[str, Callable[[str], Stimuli]] = {
     "bundled": bundled.load,
     "folder": folder.load,
     "manifest": manifest.load,
+    "video": video.load,
 }
 SUFFIXES = {".csv": "manifest", ".npy": "array", ".npz": "array"}
 ACCEPTED = (
-    "a folder of images, a manifest (.csv with a column path), an array of pictures (.npy, .npz) "
+    "a folder of images or of videos, a manifest (.csv with a column path), an array of pictures (.npy, .npz) "
     "or bundled photographs (bundled:photos, bundled:photos:colour)"
 )
 
 
-def load_stimuli(spec: str | Path | Stimuli) -> Stimuli:
+def load_stimuli(spec: str | Path | Stimuli, skip_unreadable: bool = False) -> Stimuli:
     """Load at least 4 stimuli from a folder, a `.csv`, a `.npy` or `.npz`, or a name such as `bundled:photos`.
 
-    A prefix of STIMULI chooses the kind by hand, as in `manifest:list.txt`. Raises InputError that names what is
-    accepted.
+    A prefix of STIMULI chooses the kind by hand, as in `manifest:list.txt`; videos take options behind theirs, as in
+    `video:clips:fps=2`. With `skip_unreadable`, videos that are broken are left out and listed in `skipped`; broken
+    pictures show when they are loaded. Raises InputError that names what is accepted.
     """
+    return require_enough(read_stimuli(spec, skip_unreadable))
+
+
+def read_stimuli(spec: str | Path | Stimuli, skip_unreadable: bool = False) -> Stimuli:
+    """Load any number of stimuli, as `load_stimuli` does."""
     if isinstance(spec, Stimuli):
-        return require_enough(spec)
+        return spec
     kind, rest = _kind(str(spec))
-    return require_enough(STIMULI[kind](rest))
+    loader = partial(video.load, skip_unreadable=skip_unreadable) if kind == "video" else STIMULI[kind]
+    return loader(rest)
 
 
 def load_stimuli_pair(
-    spec: str | Path | Stimuli, spec_b: str | Path | Stimuli | None = None
+    spec: str | Path | Stimuli, spec_b: str | Path | Stimuli | None = None, skip_unreadable: bool = False
 ) -> tuple[Stimuli, Stimuli | None]:
     """Load both sides of a paired comparison, with the same ids in the same order.
 
-    The second side is `spec_b`, else the column `path_b` of a manifest, else None. Raises InputError when the sides
-    do not pair up.
+    The second side is `spec_b`, else the column `path_b` of a manifest, else None. With `skip_unreadable`, a video
+    that is broken on one side is left out of both. Raises InputError when the sides do not pair up.
     """
-    first = load_stimuli(spec)
+    first = load_stimuli(spec, skip_unreadable)
     if spec_b is not None:
-        return load_pair(first, load_stimuli(spec_b))
+        second = load_stimuli(spec_b, skip_unreadable)
+        return load_pair(video.without_broken(first, second), video.without_broken(second, first))
     if isinstance(spec, Stimuli):
         return first, None
     kind, rest = _kind(str(spec))
@@ -59,7 +69,9 @@ def _kind(spec: str) -> tuple[str, str]:
         return head, rest
     path = Path(spec).expanduser()
     if spec and path.is_dir():
-        return "folder", spec
+        return "video" if video.holds_videos_only(path) else "folder", spec
+    if path.is_file() and video.is_video(path):
+        return "video", spec
     if path.suffix.lower() in SUFFIXES:
         return SUFFIXES[path.suffix.lower()], spec
     if not spec:

@@ -20,7 +20,7 @@ def load(spec: str | Path) -> Stimuli:
     """
     root = existing(spec, "folder")
     try:
-        files = sorted(path.relative_to(root).as_posix() for path in _walk(root, frozenset()))
+        files = sorted(path.relative_to(root).as_posix() for path in walk(root, frozenset()))
     except OSError as error:
         raise InputError(f"{error.filename} can't be listed: {error.strerror}; give a readable folder") from error
     ids = tuple(name for name in files if is_image(name))
@@ -30,12 +30,12 @@ def load(spec: str | Path) -> Stimuli:
         name=f"{str(spec).rstrip('/')}/",
         ids=ids,
         load=lambda i: open_rgb(root / ids[i]),
-        labels=_labels(ids),
+        labels=labels_of(ids),
         skipped=tuple((name, "Pillow reads no such file") for name in files if not is_image(name)),
     )
 
 
-def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+def walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
     """Visit the files below a folder, through links too, save those that lead back to a folder in `above`."""
     real = folder.resolve()
     if real in above:
@@ -45,15 +45,15 @@ def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
             if entry.name.startswith(".") or entry.name == "__MACOSX":
                 continue
             if entry.is_dir():
-                yield from _walk(folder / entry.name, above | {real})
+                yield from walk(folder / entry.name, above | {real})
             else:
                 yield folder / entry.name
 
 
-def _labels(ids: tuple[str, ...]) -> tuple[str, ...] | None:
+def labels_of(ids: tuple[str, ...]) -> tuple[str, ...] | None:
     """Take the first folder of each relative path as its label.
 
-    >>> _labels(("a/1.png", "b/x/2.png", "3.png")), _labels(("1.png",))
+    >>> labels_of(("a/1.png", "b/x/2.png", "3.png")), labels_of(("1.png",))
     (('a', 'b', ''), None)
     """
     if not any("/" in name for name in ids):

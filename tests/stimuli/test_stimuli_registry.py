@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from test_stimuli_video import MPEG4, film
 
 from repalign.errors import InputError
 from repalign.stimuli import ACCEPTED, STIMULI, load_stimuli, load_stimuli_pair
@@ -22,12 +23,14 @@ def specs(tmp_path):
     fill(tmp_path / "cats")
     rows = "".join(f"cats/{i}.png,cats/{3 - i}.png\n" for i in range(4))
     (tmp_path / "list.csv").write_text(f"path,path_b\n{rows}")
+    film(tmp_path / "clips" / "a.mp4", [k / 2 for k in range(10)], **MPEG4)
     np.save(tmp_path / "a.npy", np.zeros((4, 5, 5), np.uint8))
     return {
         "array": f"{tmp_path}/a.npy",
         "bundled": "bundled:photos",
         "folder": f"{tmp_path}/cats/",
         "manifest": f"{tmp_path}/list.csv",
+        "video": f"{tmp_path}/clips/",
     }
 
 
