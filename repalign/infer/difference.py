@@ -1,4 +1,7 @@
-"""Does A align with a reference more than B does? The difference of two scores on the same stimuli."""
+"""Does A align with a reference more than B does? The difference of two scores on the same stimuli.
+
+Symbols: `k` differences, `u` units that are left out, or whose signs flip, in turn.
+"""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -13,13 +16,15 @@ from repalign.align import Prepared, prepare
 from repalign.errors import InputError, RepalignWarning
 from repalign.infer.checks import check_count, check_level, check_seed
 from repalign.infer.jackknife import degrees_of_freedom, deleted_scores, interval, refit, standard_error
+from repalign.infer.matched import MatchedScores
 from repalign.infer.matrix import FEWEST_UNITS, deletions_for
-from repalign.infer.pvalues import TIE, p_value
+from repalign.infer.pvalues import TIE, p_values
 from repalign.infer.resample import NoTestError, given_signs, members, sign_flips
 from repalign.metrics import Metric, make_metric
 from repalign.wrap import as_activations, check_groups
 
 TESTS = ("jackknife", "within")
+UNDEFINED = "a score is undefined, or is with some of the stimuli left out"
 
 
 @dataclass(frozen=True)
@@ -87,15 +92,133 @@ def difference(
         deleted = deleted_scores(prepared, deletions_for(chosen, len(sides[0]), names, seed))
     except InputError as reason:
         return _without(found, f"with some {what} left out: {reason}")
-    lost = _without_rounding(deleted[:, 0, 0] - deleted[:, 1, 0], full)
-    theta = float(_without_rounding(np.array(found.difference), full))
-    se = standard_error(lost)
-    low, high = interval(np.array(theta), se, degrees_of_freedom(lost), level)
+    one = jackknifed(full[:, None], deleted, level)
     found = replace(
-        found, difference=theta, se=float(se), ci_low=float(low), ci_high=float(high),
-        contributions=theta + (len(lost) - 1) * (lost.mean() - lost),
+        found, difference=float(one.difference[0]), se=float(one.se[0]), ci_low=float(one.ci_low[0]),
+        ci_high=float(one.ci_high[0]), contributions=one.contributions[:, 0],
     )  # fmt: skip
     return _with_p(found, n_permutations, seed, signs, what)
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Scores of A less those of B: intervals from the jackknife of each difference, p from sign flips that they share.
+
+    `note` says why something is missing (NaN).
+    """
+
+    difference: Float[np.ndarray, " k"]
+    se: Float[np.ndarray, " k"]
+    ci_low: Float[np.ndarray, " k"]
+    ci_high: Float[np.ndarray, " k"]
+    p_value: Float[np.ndarray, " k"]
+    n_permutations: int
+    note: str
+
+
+def score_differences(
+    a: MatchedScores, b: MatchedScores, n_permutations: int = 9999, level: float = 0.95, seed: int = 0
+) -> Differences:
+    """Compare two sets of scores of the same layers on the same units, layer by layer: a less b.
+
+    Interval and two-sided p as in `difference`: the jackknife of the difference, and sign flips of its moved
+    pseudo-values, shared by all layers; p is of each layer by itself. All patterns of signs are taken when there are no
+    more than `n_permutations`. What a and b share in how they depend on the units cancels, so the interval of a
+    condition less its control is narrower than those of both.
+
+    Raises InputError when metric, layers or units differ, and for counts, levels and seeds that are none.
+    """
+    check_count("n_permutations", n_permutations)
+    check_seed(seed)
+    check_comparable(a, b, "the first", "the second")
+    if a.layers != b.layers:
+        raise InputError(
+            f"scores of {len(a.layers)} layers from {a.layers[0]!r} on and of {len(b.layers)} from {b.layers[0]!r} on "
+            "can't be subtracted; give those of the same layers"
+        )
+    found = jackknifed(np.stack([a.scores, b.scores]), np.stack([a.deleted, b.deleted], axis=1), check_level(level))
+    tested = flipped(found.contributions, n_permutations, seed, unit_kind(a))
+    return Differences(
+        found.difference, found.se, found.ci_low, found.ci_high, p_values(tested.observed, tested.null),
+        len(tested.null), tested.note,
+    )  # fmt: skip
+
+
+def check_comparable(a: MatchedScores, b: MatchedScores, name_a: str, name_b: str) -> None:
+    """Raise InputError unless two sets of scores are of one metric, and leave out the same units."""
+    if a.metric != b.metric:
+        raise InputError(
+            f"scores of {name_a} are {a.metric} and those of {name_b} {b.metric}; compare scores of one metric"
+        )
+    blocks = len(a.units) < (a.n_groups or a.n)
+    if (a.units, a.n) == (b.units, b.n) and (a.seed == b.seed or not blocks):
+        return
+    only = [unit for unit in (*a.units, *b.units) if (unit in a.units) != (unit in b.units)]
+    first = (
+        f", {only[0]!r} in one only" if only else f", left out in another order or drawn by seeds {a.seed}, {b.seed}"
+    )
+    raise InputError(
+        f"scores of {name_a} and {name_b} are compared unit by unit, but they come from {len(a.units)} and "
+        f"{len(b.units)} units of {a.n} and {b.n} stimuli{first}; score both on the same stimuli, groups and seed"
+    )
+
+
+def unit_kind(scores: MatchedScores) -> str:
+    """Name what is left out in turn, in the plural."""
+    count = scores.n_groups or scores.n
+    return "blocks" if len(scores.units) < count else "groups" if scores.n_groups else "stimuli"
+
+
+@dataclass(frozen=True)
+class Jackknifed:
+    """The jackknife of k differences; the means of `contributions (u, k)` are the differences."""
+
+    difference: Float[np.ndarray, " k"]
+    se: Float[np.ndarray, " k"]
+    ci_low: Float[np.ndarray, " k"]
+    ci_high: Float[np.ndarray, " k"]
+    contributions: Float[np.ndarray, "u k"]
+
+
+def jackknifed(scores: Float[np.ndarray, "2 k"], deleted: Float[np.ndarray, "u 2 k"], level: float) -> Jackknifed:
+    """Compute the first less the second of k pairs of scores, its interval, and what each unit contributes."""
+    scale = np.abs(scores).max(0)
+    theta = _without_rounding(scores[0] - scores[1], scale)
+    lost = _without_rounding(deleted[:, 0] - deleted[:, 1], scale)
+    se = standard_error(lost)
+    low, high = interval(theta, se, degrees_of_freedom(lost), level)
+    return Jackknifed(theta, se, low, high, theta + (len(lost) - 1) * (lost.mean(0) - lost))
+
+
+@dataclass(frozen=True)
+class Flipped:
+    """Absolute means of k columns, as they are and, `(m, k)`, with flipped signs; `note` says why there are none."""
+
+    observed: Float[np.ndarray, " k"]
+    null: Float[np.ndarray, "m k"]
+    note: str = ""
+
+
+def flipped(
+    contributions: Float[np.ndarray, "u k"], count: int, seed: int, what: str, signs: object = None
+) -> Flipped:  # fmt: skip
+    """Flip the signs of units, all columns together: the null hypothesis that each contributes to either side alike.
+
+    No flips, and a note, where there are too few units for a p below 0.05; a column with NaN stays NaN.
+    """
+    units, columns = contributions.shape
+    observed, nothing = np.abs(contributions.mean(0)), np.zeros((0, columns))
+    if count == 0 and signs is None:
+        return Flipped(observed, nothing)
+    try:
+        flips = sign_flips(units, count, seed, mirrored=True, what=what) if signs is None else given_signs(signs, units)
+    except NoTestError as reason:
+        return Flipped(observed, nothing, f"no p: {reason}")
+    undefined = int(np.isnan(observed).sum())
+    if undefined == columns:
+        return Flipped(observed, nothing, f"no p: {UNDEFINED}")
+    null = np.abs(flips.signs.numpy() @ contributions) / units
+    return Flipped(observed, null, f"no p for {undefined} of {columns} scores: {UNDEFINED}" if undefined else "")
 
 
 def _from_groups(prepared: Prepared, units: Sequence[Tensor], level: float, count: int | None) -> Difference:
@@ -107,7 +230,7 @@ def _from_groups(prepared: Prepared, units: Sequence[Tensor], level: float, coun
             f"the smallest group has {few}; use test='jackknife'"
         )
     scores = np.stack([refit(prepared, rows)[:, 0] for rows in units])
-    parts, full = _without_rounding(scores[:, 0] - scores[:, 1], scores), scores.mean(0)
+    parts, full = _without_rounding(scores[:, 0] - scores[:, 1], np.abs(scores).max()), scores.mean(0)
     se = parts.std(ddof=1) / np.sqrt(len(parts)) if len(parts) > 1 else np.nan
     low, high = interval(np.array(parts.mean()), np.array(se), max(len(parts) - 1, 1), level)
     return Difference(
@@ -116,28 +239,17 @@ def _from_groups(prepared: Prepared, units: Sequence[Tensor], level: float, coun
     )  # fmt: skip
 
 
-def _without_rounding(values: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Set to 0 the differences that are only rounding of the scores they are taken of."""
-    return np.where(np.abs(values) <= TIE * np.abs(scores).max(), 0.0, values)
+def _without_rounding(values: NDArray[np.float64], scale: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """Set to 0 the differences that are only rounding of scores of that size."""
+    return np.where(np.abs(values) <= TIE * scale, 0.0, values)
 
 
 def _with_p(found: Difference, count: int, seed: int, signs: object, what: str) -> Difference:
     """Add the two-sided p of the mean contribution from flipping signs."""
-    parts = found.contributions
-    if count == 0 and signs is None:
-        return found
-    if not np.isfinite(parts).all():
-        return _without(found, "a score is undefined")
-    try:
-        flips = (
-            sign_flips(len(parts), count, seed, mirrored=True, what=what)
-            if signs is None
-            else given_signs(signs, len(parts))
-        ).signs.numpy()
-    except NoTestError as reason:
-        return _without(found, str(reason))
-    null = np.abs(flips @ parts) / len(parts)
-    return replace(found, p_value=p_value(abs(float(parts.mean())), null), n_permutations=len(flips))
+    tested = flipped(found.contributions[:, None], count, seed, what, signs)
+    if tested.note:
+        return _without(found, tested.note.removeprefix("no p: "))
+    return replace(found, p_value=float(p_values(tested.observed, tested.null)[0]), n_permutations=len(tested.null))
 
 
 def _without(found: Difference, reason: str) -> Difference:

@@ -43,10 +43,16 @@ Product = Callable[[Tensor, Tensor], Tensor]
 
 def deleted_scores(prepared: Prepared, deleted: Sequence[Int[Tensor, "_"]]) -> Float[np.ndarray, "g la lb"]:
     """Score all layer pairs with each set of `deleted` stimuli left out in turn."""
-    metric = prepared.metric
-    if isinstance(metric, CosineMetric) and metric.centring is not None:
-        return _from_row_sums(prepared, deleted, metric.centring)
-    return np.stack([refit(prepared, others(len(prepared.a), rows)) for rows in deleted])
+    metric, n, (left, right) = prepared.metric, len(prepared.a), prepared.embedded
+    if not isinstance(metric, CosineMetric) or metric.centring is None:
+        return np.stack([refit(prepared, others(n, rows)) for rows in deleted])
+    result = np.full((len(deleted), left.count, right.count), np.nan)
+    if left.rows and right.rows:
+        found = from_row_sums(prepared, deleted, metric.centring, left.values, right.values, all_pairs)
+        result[np.ix_(range(len(deleted)), left.rows, right.rows)] = found.scores
+        for k in found.lost:
+            result[k] = refit(prepared, others(n, deleted[k]))
+    return result
 
 
 def refit(prepared: Prepared, index: Int[Tensor, " m"]) -> Float[np.ndarray, "la lb"]:
@@ -55,6 +61,36 @@ def refit(prepared: Prepared, index: Int[Tensor, " m"]) -> Float[np.ndarray, "la
     first = embed(left.take(prepared.metric, index), prepared.metric)
     second = first if right is left else embed(right.take(prepared.metric, index), prepared.metric)
     return scores(first, second, prepared.metric)
+
+
+@dataclass(frozen=True)
+class FromRowSums:
+    """Scores without each set of stimuli left out, `(g, la, lb)`, or `(g, l)` of layers at the same place.
+
+    `lost` lists the sets to compute afresh: they take nearly all of a layer's unit length with them, and a difference
+    of row sums has lost its digits.
+    """
+
+    scores: NDArray[np.float64]
+    lost: list[int]
+
+
+def from_row_sums(
+    prepared: Prepared, deleted: Sequence[Int[Tensor, "_"]], centring: Centring,
+    a: Float[Tensor, "la n n"], b: Float[Tensor, "lb n n"], product: Product,
+) -> FromRowSums:  # fmt: skip
+    """Score the unit matrices that `product` (`all_pairs` or `each_own`) brings together, without each of `deleted`."""
+    codes = group_codes(prepared.groups, len(prepared.a)) if prepared.within_groups else None
+    left_over = _Leftover(deleted, centring, prepared.left_out, codes, len(prepared.a))
+    total_a = left_over.totals(a)
+    total_b = total_a if b is a else left_over.totals(b)
+    cross = left_over.inner_products(a, b, total_a, total_b, product)
+    own_a = left_over.inner_products(a, a, total_a, total_a, each_own)
+    own_b = own_a if b is a else left_over.inner_products(b, b, total_b, total_b, each_own)
+    lengths = product(own_a.clamp(min=0).sqrt()[..., None], own_b.clamp(min=0).sqrt()[..., None])
+    values = torch.where(lengths > 0, cross / lengths, torch.nan)
+    lost = (torch.cat([own_a, own_b], dim=1).amin(1) <= LOST).nonzero().flatten()
+    return FromRowSums(values.cpu().numpy(), lost.tolist())
 
 
 def standard_error(deleted: Float[np.ndarray, "g ..."]) -> NDArray[np.float64]:
@@ -92,30 +128,6 @@ def interval(
     return np.asarray(np.clip(full - half, *bounds)), np.asarray(np.clip(full + half, *bounds))
 
 
-def _from_row_sums(
-    prepared: Prepared, deleted: Sequence[Int[Tensor, "_"]], centring: Centring
-) -> Float[np.ndarray, "g la lb"]:
-    left, right = prepared.embedded
-    result = np.full((len(deleted), left.count, right.count), np.nan)
-    if not left.rows or not right.rows:
-        return result
-    a, b = left.values, right.values
-    codes = group_codes(prepared.groups, len(prepared.a)) if prepared.within_groups else None
-    left_over = _Leftover(deleted, centring, prepared.left_out, codes, len(prepared.a))
-    total_a = left_over.totals(a)
-    total_b = total_a if right is left else left_over.totals(b)
-    cross = left_over.inner_products(a, b, total_a, total_b, _all_pairs)
-    own_a = left_over.inner_products(a, a, total_a, total_a, _each_own)
-    own_b = own_a if right is left else left_over.inner_products(b, b, total_b, total_b, _each_own)
-    lengths = own_a.clamp(min=0).sqrt()[:, :, None] * own_b.clamp(min=0).sqrt()[:, None, :]
-    values = torch.where(lengths > 0, cross / lengths, torch.nan)
-    result[np.ix_(range(len(deleted)), left.rows, right.rows)] = values.cpu().numpy()
-    # where a deletion takes nearly all of a layer's unit length with it, the difference has lost its digits
-    for k in (torch.cat([own_a, own_b], dim=1).amin(1) <= LOST).nonzero().flatten().tolist():
-        result[k] = refit(prepared, others(len(prepared.a), deleted[k]))
-    return result
-
-
 @dataclass(frozen=True)
 class _Leftover:
     """What stays of n stimuli when each of `deleted`, which together are all stimuli once, is left out in turn."""
@@ -130,7 +142,7 @@ class _Leftover:
         self, a: Float[Tensor, "la n n"], b: Float[Tensor, "lb n n"], total_a: Float[Tensor, "g la"],
         total_b: Float[Tensor, "g lb"], product: Product,
     ) -> Tensor:  # fmt: skip
-        """Compute `⟨A_S, B_S⟩` for every subset, `(g, la, lb)`, or `(g, l)` of each layer with itself."""
+        """Compute `⟨A_S, B_S⟩` for every subset, `(g, la, lb)`, or `(g, l)` of layers at the same place."""
         touched, among, rows = self._sums(a, b, product)
         inner = touched.sum(0) - 2 * touched + among
         if self.centring == "u" and self.codes is not None:
@@ -203,11 +215,13 @@ class _Leftover:
         return self.totals((present if self.missing is None else present.masked_fill(self.missing, 0.0))[None])
 
 
-def _all_pairs(a: Float[Tensor, "*g la k"], b: Float[Tensor, "*g lb k"]) -> Float[Tensor, "*g la lb"]:
+def all_pairs(a: Float[Tensor, "*g la k"], b: Float[Tensor, "*g lb k"]) -> Float[Tensor, "*g la lb"]:
+    """Multiply every layer of a with every layer of b."""
     return a @ b.mT
 
 
-def _each_own(a: Float[Tensor, "*g l k"], b: Float[Tensor, "*g l k"]) -> Float[Tensor, "*g l"]:
+def each_own(a: Float[Tensor, "*g l k"], b: Float[Tensor, "*g l k"]) -> Float[Tensor, "*g l"]:
+    """Multiply each layer of a with the layer of b at its place."""
     if a.data_ptr() == b.data_ptr():  # four times as fast
         return torch.linalg.vector_norm(a, dim=-1).square()
     return torch.linalg.vecdot(a, b)

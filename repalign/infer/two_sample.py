@@ -152,7 +152,8 @@ def two_sample_layers(
         units_of_pairs(a.groups if groups is None else names_of("groups", groups), len(a)), n_permutations, seed
     )
     if plan.note:
-        warnings.warn(f"tests of {a.encoder} and {b.encoder} have {plan.note}", RepalignWarning, stacklevel=2)
+        what = f"two conditions of {a.encoder}" if a.encoder == b.encoder else f"{a.encoder} and {b.encoder}"
+        warnings.warn(f"tests of {what} have {plan.note}", RepalignWarning, stacklevel=2)
     chosen = [make_two_sample(name).for_counts(len(a), len(a)) for name in statistics]
     found: list[list[Valued]] = [[] for _ in chosen]
     for left, right in layers:

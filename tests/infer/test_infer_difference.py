@@ -1,11 +1,18 @@
 """A aligns more than B: the difference, its interval and its sign flips."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import permutation_test
 
 import repalign as ra
+from repalign.align import prepare
 from repalign.errors import InputError, RepalignWarning
+from repalign.infer.difference import score_differences
+from repalign.infer.matched import matched_scores
+from repalign.metrics import parse_metric
+from repalign.wrap import as_activations
 
 
 def data(seed=0, n=120, a=0.5, b=2.0):
@@ -99,3 +106,87 @@ def test_undefined_and_wrong_input_is_said():
         ra.difference(x1, x2, y, n_permutations=-3)
     with pytest.raises(InputError, match="options typo beside a metric"):
         ra.difference(x1, x2, y, ra.make_metric("rsa"), typo=3)
+
+
+def scored(x, y, spec="cka_linear", groups=None, seed=0):
+    """Two layers in two conditions: x with y, and y with x."""
+    a, b = as_activations("a", {"l0": x, "l1": y}), as_activations("b", {"l0": y, "l1": x})
+    return matched_scores(prepare(replace(a, groups=groups), b, parse_metric(spec)), seed)
+
+
+@pytest.mark.parametrize("spec", ["cka_linear", "rsa", "procrustes"])
+@pytest.mark.parametrize("groups", [None, tuple(f"g{k % 9}" for k in range(45))], ids=["stimuli", "groups"])
+def test_differences_of_layers_are_those_of_difference(spec, groups):
+    x1, x2, y = data(n=45, a=1.0, b=1.2)
+    metric = parse_metric(spec)
+    expected = ra.difference(x1, x2, y, metric, groups=groups, n_permutations=400, seed=3, level=0.9)
+    found = score_differences(*(scored(x, y, spec, groups) for x in (x1, x2)), 400, 0.9, 3)
+    assert found.n_permutations == expected.n_permutations
+    assert found.p_value == pytest.approx([expected.p_value] * 2, abs=1e-12)
+    for own, other in (
+        (found.difference, expected.difference), (found.se, expected.se),
+        (found.ci_low, expected.ci_low), (found.ci_high, expected.ci_high),
+    ):  # fmt: skip
+        assert own == pytest.approx([other] * 2, rel=1e-9)
+    assert found.note == ""
+
+
+def test_differences_take_all_signs_when_they_are_few():
+    x1, x2, y = data(n=40, a=1.0, b=1.2)
+    sides = [scored(x, y, groups=tuple(f"g{k % 8}" for k in range(40))) for x in (x1, x2)]
+    found, again = score_differences(*sides, 255, seed=1), score_differences(*sides, 9999, seed=2)
+    assert found.n_permutations == again.n_permutations == 255
+    assert (found.p_value == again.p_value).all()
+    assert score_differences(*sides, 99).n_permutations == 99
+    back = score_differences(sides[1], sides[0], 255)
+    assert back.difference == pytest.approx(-found.difference)
+    assert (back.p_value == found.p_value).all()
+
+
+def test_equal_scores_do_not_differ():
+    x1, _, y = data(n=30)
+    found = score_differences(scored(x1, y), scored(3 * x1 + 5, y))
+    assert (found.difference == 0).all()
+    assert (found.se == 0).all()
+    assert (found.p_value == 1).all()
+
+
+def test_an_undefined_layer_leaves_the_others_as_they_are():
+    x1, x2, y = data(n=30, a=1.0, b=1.3)
+    one, other = scored(x1, y), scored(x2, y)
+    whole = score_differences(one, other, 99)
+    one.deleted[4, 1] = np.nan
+    found = score_differences(one, other, 99)
+    assert found.p_value[0] == whole.p_value[0]
+    assert np.isnan([found.p_value[1], found.se[1]]).all()
+    assert found.difference == pytest.approx(whole.difference)
+    assert found.note == "no p for 1 of 2 scores: a score is undefined, or is with some of the stimuli left out"
+
+
+def test_few_units_leave_differences_without_p_or_interval():
+    x1, x2, y = data(n=40)
+    five, three = ([scored(x, y, groups=tuple(f"g{k % u}" for k in range(40))) for x in (x1, x2)] for u in (5, 3))
+    found = score_differences(*five)
+    assert np.isnan(found.p_value).all()
+    assert np.isfinite(found.se).all()
+    assert "at least 6 groups are needed" in found.note
+    fewer = score_differences(*three)
+    assert np.isfinite(fewer.difference).all()
+    assert np.isnan([fewer.se, fewer.ci_low, fewer.p_value]).all()
+    assert "at least 6 groups are needed" in fewer.note
+    assert np.isnan(score_differences(*five, 0).p_value).all()
+
+
+def test_differences_of_unlike_scores_are_refused():
+    x1, x2, y = data(n=60)
+    one, other = scored(x1, y), scored(x2, y)
+    with pytest.raises(InputError, match=r"compared unit by unit, but.*60 and 59 units of 60 and 59 stimuli, '59'"):
+        score_differences(one, scored(x2[:59], y[:59]))
+    with pytest.raises(InputError, match=r"scores of the first are cka_linear.*and those of the second rsa"):
+        score_differences(one, scored(x2, y, "rsa"))
+    with pytest.raises(InputError, match="give those of the same layers"):
+        score_differences(one, other.mean())
+    blocks = [scored(x1, y, "procrustes", seed=seed) for seed in (0, 1)]
+    with pytest.raises(InputError, match="drawn by seeds 0, 1"):
+        score_differences(*blocks)
+    assert score_differences(one, replace(other, seed=1), 99).n_permutations == 99
