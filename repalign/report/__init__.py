@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from repalign.report.study_folder import read_study
+from repalign.report.study_folder import read_kind, read_study
 
 __all__ = ["read_study", "render"]
 
@@ -12,10 +12,30 @@ def render(study_path: Path) -> Path:
 
     The same folder gives the same bytes. Raises InputError when `study_path` is no study folder or is damaged.
     """
-    from repalign.report.figures import draw_figures, write_whole
+    from repalign.report.figures import write_whole
+
+    text = _render_many(study_path) if read_kind(study_path) == "study" else _render_pair(study_path)
+    return write_whole(study_path / "report.html", text.encode("utf-8"))
+
+
+def _render_pair(study_path: Path) -> str:
+    """Draw the figures of a comparison and return its page."""
+    from repalign.report.figures import draw_figures
     from repalign.report.html import page
 
     study = read_study(study_path)
     text = page(study)
     draw_figures(study)
-    return write_whole(study_path / "report.html", text.encode("utf-8"))
+    return text
+
+
+def _render_many(study_path: Path) -> str:
+    """Draw the figures of a study of many encoders and return its page."""
+    from repalign.report.many.figures import draw_many_figures
+    from repalign.report.many.folder import read_many
+    from repalign.report.many.page import many_page
+
+    study = read_many(study_path)
+    text = many_page(study)
+    draw_many_figures(study)
+    return text

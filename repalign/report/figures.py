@@ -4,15 +4,18 @@ import io
 import os
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from repalign.report.control_figure import control_figure
 from repalign.report.curve import curve_figure
 from repalign.report.heatmap import heatmap_figure
-from repalign.report.saved import Study
+from repalign.report.saved import Metric, Study
 from repalign.report.stability_figure import stability_figure
 from repalign.report.wording import slug
 
@@ -34,24 +37,34 @@ LOOK: dict[Any, Any] = {
 
 
 def draw_figures(study: Study) -> list[Path]:
-    """Draw a heatmap per metric, the depth-matched curve and, if known, stability; return the files written."""
+    """Draw a heatmap per metric, the depth-matched curve, stability and controls if known; return the files."""
     folder = study.path / "figures"
     folder.mkdir(exist_ok=True)
     written = []
-    with mpl.rc_context({**mpl.rcParamsDefault, **LOOK}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        for metric, name in zip(study.metrics, _names(study), strict=True):
-            written += _save(heatmap_figure(study, metric), folder / f"heatmap_{name}")
-        written += _save(curve_figure(study), folder / "curve")
+    with drawing():
+        for metric, name in zip(study.metrics, metric_files(study.metrics), strict=True):
+            written += save(heatmap_figure(study, metric), folder / f"heatmap_{name}")
+        written += save(curve_figure(study), folder / "curve")
         if study.points:
-            written += _save(stability_figure(study), folder / "stability")
+            written += save(stability_figure(study), folder / "stability")
+        controls = control_figure(study)
+        if controls is not None:
+            written += save(controls, folder / "controls")
     return written
 
 
-def _names(study: Study) -> list[str]:
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Draw with our look whatever the user set, and without a word about letters that the font lacks."""
+    with mpl.rc_context({**mpl.rcParamsDefault, **LOOK}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        yield
+
+
+def metric_files(metrics: tuple[Metric, ...]) -> list[str]:
     """Name files after metrics: by name, by id where a metric stands twice, with a number where that still meets."""
-    names = [slug(metric.name) for metric in study.metrics]
-    names = [n if names.count(n) == 1 else slug(metric.id) for n, metric in zip(names, study.metrics, strict=True)]
+    names = [slug(metric.name) for metric in metrics]
+    names = [n if names.count(n) == 1 else slug(metric.id) for n, metric in zip(names, metrics, strict=True)]
     return [n if names.count(n) == 1 else f"{n}_{k}" for k, n in enumerate(names)]
 
 
@@ -68,7 +81,8 @@ def write_whole(file: Path, data: bytes) -> Path:
     return file
 
 
-def _save(figure: Figure, stem: Path) -> list[Path]:
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write a figure as PNG and SVG beside each other; return both files."""
     written = []
     for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
         drawn = io.BytesIO()

@@ -17,9 +17,13 @@ from matplotlib.colors import to_hex
 from repalign.report.ceilings import ceiling_rows, said_of_ceilings
 from repalign.report.certainty import certainty_notes, how_sure, level
 from repalign.report.colours import DASHES, LINES, LINES_ON_DARK, STRIKE, gradient, score_rgba, tail_end
+from repalign.report.condition_tables import control_notes, control_table, layer_scores, rests_on, summary_table
+from repalign.report.conditions import error_rate, said_of_filters, units
+from repalign.report.control_charts import control_panels
 from repalign.report.depth_charts import curve_chart, ratio_chart, share_chart
 from repalign.report.maps import make_map
-from repalign.report.page_parts import facts, layer_rows, made_from, picture_strip, score_tables, summary_rows
+from repalign.report.page_parts import facts, layer_rows, made_from, score_tables, summary_rows
+from repalign.report.pictures import picture_strip
 from repalign.report.saved import Side, Study
 from repalign.report.scores import matched_layers
 from repalign.report.sentences import answer, caveats, described, question, sides
@@ -72,7 +76,24 @@ def _words(study: Study) -> dict[str, Any]:
         "tables": score_tables(study),
         "ceilings": {"said": said_of_ceilings(study), "rows": ceiling_rows(study)},
         "results": {"tables": result_tables(study), "alpha": f"{1 - level(study):.2g}"},
+        "conditions": _conditions(study),
         "made": made_from(study),
+    }
+
+
+def _conditions(study: Study) -> dict[str, Any]:
+    """Collect what the study says of filters, of one encoder under two conditions, and of controls."""
+    return {
+        "filters": said_of_filters(study),
+        "summary": summary_table(study),
+        "rests_on": rests_on(study),
+        "units": units(study),
+        "alpha": f"{error_rate(study):.2g}",
+        "panels": control_panels(study),
+        "table": control_table(study),
+        "measures": [metric.label for metric in study.metrics],
+        "notes": control_notes(study),
+        "layers": layer_scores(study),
     }
 
 

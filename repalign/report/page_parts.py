@@ -1,27 +1,20 @@
-"""The plain parts of the page: facts, tables, the strip of pictures, and how the study was made."""
+"""The plain parts of the page: facts, tables, and how the study was made."""
 
-import base64
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from repalign.errors import InputError
 from repalign.report.certainty import certainty_rows
+from repalign.report.conditions import condition_facts, filter_rows, is_paired
 from repalign.report.depth_charts import ONE_DIRECTION
 from repalign.report.saved import Side, Study
 from repalign.report.scores import Pair, diagonal, top_pairs
 from repalign.report.sentences import ONE_CHANNEL, described
-from repalign.report.wording import big, counted, interval, number, per_cent, probability, ticks
+from repalign.report.wording import big, counted, interval, number, per_cent, probability
 
 TABLED = 2_500
 """Up to so many layer pairs a page carries every score as a table."""
-
-SHOWN_PICTURES = 48
-SHOWN_GROUPS = 24
-
-PICTURE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 
 ALSO_CONFIGURED = ("pool", "layers", "seed", "device", "precision")
 """Keys of `study.json` listed with the configuration."""
@@ -35,24 +28,6 @@ class Fact:
     value: str
     more: tuple[str, ...] = ()
     flag: str = ""
-
-
-@dataclass(frozen=True)
-class Thumb:
-    """A picture of the strip with its words; `copy` is its filtered or paired twin, if the study keeps one."""
-
-    picture: str
-    name: str
-    group: str
-    copy: str = ""
-
-
-@dataclass(frozen=True)
-class Strip:
-    """Pictures shown, and counts of groups and labels: a title, rows of name, count and per cent, how many more."""
-
-    thumbs: tuple[Thumb, ...]
-    counts: tuple[tuple[str, tuple[tuple[str, int, float], ...], int], ...]
 
 
 @dataclass(frozen=True)
@@ -75,14 +50,17 @@ def facts(study: Study) -> list[Fact]:
     stimuli = study.meta["stimuli"]["a"]
     groups = stimuli.get("groups")
     listed = [Fact(study.pictures, f"{study.n:,}", (counted(len(groups), "group"),) if groups else ())]
-    for side in (study.a, study.b):
+    paired = is_paired(study)
+    for side in (study.a,) if paired else (study.a, study.b):
         encoder = study.meta["encoders"][side.key]
         parameters = f"{big(float(encoder['parameters']))} parameters" if encoder.get("parameters") else ""
         seen = f"input {encoder['input']}" if encoder.get("input") else ""
         size = " · ".join(part for part in (counted(len(side.layers), "layer"), parameters) if part)
         more = (size, seen) if seen else (size,)
-        name = f"{side.name} through {side.filter}" if side.filter else side.name
-        listed.append(Fact(f"encoder {side.key.upper()}", name, more, "untrained" if side.untrained else ""))
+        name = f"{side.name} through {side.filter}" if side.filter and not paired else side.name
+        what = "encoder" if paired else f"encoder {side.key.upper()}"
+        listed.append(Fact(what, name, more, "untrained" if side.untrained else ""))
+    listed.extend(Fact(*one) for one in condition_facts(study))
     pairs = counted(len(study.a.layers) * len(study.b.layers), "pair of layers", "pairs of layers")
     return [*listed, Fact("measures", f"{len(study.metrics)}", (f"{pairs} each",))]
 
@@ -151,51 +129,6 @@ def score_tables(study: Study) -> list[dict[str, Any]]:
     return tables
 
 
-def picture_strip(study: Study) -> Strip:
-    """Read the pictures that the study kept and count groups and labels.
-
-    Raises InputError when a picture is missing, is no picture a page can show, or lies outside the study.
-    """
-    kept = study.meta.get("thumbs") or []
-    chosen = [kept[k] for k in ticks(len(kept), SHOWN_PICTURES)] if kept else []
-    thumbs = tuple(
-        Thumb(
-            picture=_picture(study, str(one["file"])),
-            name=str(one.get("id") or ""),
-            group=str(one.get("group") or one.get("label") or ""),
-            copy=_picture(study, str(one["file_b"])) if one.get("file_b") else "",
-        )
-        for one in chosen
-    )
-    counts = []
-    for key in ("a", "b"):
-        stimuli = study.meta["stimuli"].get(key)
-        for what in ("groups", "labels"):
-            if stimuli and stimuli.get(what):
-                counts.append(_counted(f"{what} of {stimuli['name']}", stimuli[what]))
-    return Strip(thumbs, tuple(counts))
-
-
-def _counted(title: str, counts: Mapping[str, int]) -> tuple[str, tuple[tuple[str, int, float], ...], int]:
-    most = max(counts.values())
-    shown = tuple((str(name), int(n), 100 * n / most) for name, n in list(counts.items())[:SHOWN_GROUPS])
-    return title, shown, len(counts) - len(shown)
-
-
-def _picture(study: Study, name: str) -> str:
-    file = (study.path / name).resolve()
-    if not file.is_relative_to(study.path.resolve()):
-        raise InputError(
-            f"{study.path / 'study.json'} names a picture outside its folder ({name}); run the study again"
-        )
-    if file.suffix.lower() not in PICTURE_TYPES:
-        raise InputError(f"{file} is no picture a page can show ({', '.join(PICTURE_TYPES)}); run the study again")
-    if not file.is_file():
-        raise InputError(f"{file} is missing and study.json lists it; put it back or run the study again")
-    encoded = base64.b64encode(file.read_bytes()).decode("ascii")
-    return f"data:{PICTURE_TYPES[file.suffix.lower()]};base64,{encoded}"
-
-
 def made_from(study: Study) -> dict[str, Any]:
     """List how the study was made: configuration, versions, fingerprints, times, and how to cite."""
     meta = study.meta
@@ -204,6 +137,7 @@ def made_from(study: Study) -> dict[str, Any]:
         "created": str(meta.get("created") or "")[:16].replace("T", " "),
         "command": str(meta["command"]),
         "config": [(str(k), _plain(v)) for k, v in config.items() if v is not None],
+        "filters": filter_rows(study),
         "versions": [(str(k), _plain(v)) for k, v in meta["versions"].items()],
         "sure": certainty_rows(study),
         "prints": _fingerprints(study),
@@ -225,8 +159,10 @@ def _fingerprints(study: Study) -> list[tuple[str, str]]:
 
 
 def _cited(study: Study) -> list[dict[str, str]]:
-    """Say per metric what to cite, with the options that its id does not spell out."""
+    """Say per filter and metric what to cite, with the options that its id does not spell out."""
     cited = []
+    for one in study.conditions.filters.values():
+        cited.append({"label": one.label, "id": one.spec, "options": "", "reference": one.reference})
     for metric, one in zip(study.metrics, study.meta["metrics"], strict=True):
         unsaid = {k: v for k, v in (one.get("options") or {}).items() if f"{k}=" not in metric.id}
         options = ", ".join(f"{k} = {_plain(v)}" for k, v in unsaid.items())

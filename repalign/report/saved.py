@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from repalign.report.saved_conditions import Conditions
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -159,6 +161,7 @@ class Study:
     certainty: Mapping[str, Certainty] = field(default_factory=dict)
     points: tuple[Point, ...] = ()
     tests: tuple[Tested, ...] = ()
+    conditions: Conditions = field(default_factory=Conditions)
 
     @property
     def n(self) -> int:

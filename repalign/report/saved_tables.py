@@ -60,16 +60,17 @@ def read_points(file: Path, metrics: tuple[Metric, ...]) -> tuple[Point, ...]:
         raise InputError(
             f"{file} is about {', '.join(sorted(odd))}, which study.json does not list; run the study again"
         )
-    return tuple(Point(*row) for row in _rows(table, POINT_NAMES, POINT_NUMBERS))
+    return tuple(Point(*row) for row in rows_of(table, POINT_NAMES, POINT_NUMBERS))
 
 
 def read_tests(file: Path) -> tuple[Tested, ...]:
     """Read `tests.csv`, nothing when the study has none."""
     if not file.is_file():
         return ()
-    return tuple(Tested(*row) for row in _rows(read_table(file, TEST_NAMES, TEST_NUMBERS), TEST_NAMES, TEST_NUMBERS))
+    return tuple(Tested(*row) for row in rows_of(read_table(file, TEST_NAMES, TEST_NUMBERS), TEST_NAMES, TEST_NUMBERS))
 
 
-def _rows(table: pd.DataFrame, names: tuple[str, ...], numbers: tuple[str, ...]) -> list[tuple]:
+def rows_of(table: pd.DataFrame, names: tuple[str, ...], numbers: tuple[str, ...]) -> list[tuple]:
+    """List the rows: first their names, then their numbers."""
     columns = [texts(table, name) for name in names] + [[float(v) for v in table[name]] for name in numbers]
     return list(zip(*columns, strict=True))

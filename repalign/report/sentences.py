@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 
+from repalign.report.conditions import answered, asked, is_paired
 from repalign.report.saved import Metric, Side, Study
 from repalign.report.scores import Pair, diagonal, least_pair, top_pairs
-from repalign.report.wording import counted, interval, listed, number, per_cent, probability
+from repalign.report.wording import clip, counted, interval, listed, number, per_cent, probability
 
 SHOWN_SKIPPED = 5
 
@@ -15,13 +16,21 @@ SHOWN_LOUD = 4
 ONE_CHANNEL = 0.5
 """A channel with more than this part of a layer's variance outweighs all others together."""
 
+FILTER_LETTERS = 48
+"""Characters of a filter where sides are named; the question has all of them."""
+
 UNTRAINED = "untrained, its scores show what the architecture alone gives"
 
 
+def named(side: Side) -> str:
+    """Name an encoder, and say when it is untrained."""
+    return f"{side.name} (untrained)" if side.untrained else side.name
+
+
 def described(side: Side) -> str:
-    """Name an encoder, say when it is untrained, and what it looks through."""
-    name = f"{side.name} (untrained)" if side.untrained else side.name
-    return f"{name} through {side.filter}" if side.filter else name
+    """Name an encoder, say when it is untrained, and what it looks through, in short where that is long."""
+    name = named(side)
+    return f"{name} through {clip(side.filter, FILTER_LETTERS)}" if side.filter else name
 
 
 def sides(study: Study) -> tuple[str, str]:
@@ -52,6 +61,8 @@ def is_self(study: Study) -> bool:
 
 def question(study: Study) -> str:
     """Ask what the study asked."""
+    if is_paired(study):
+        return asked(study, named(study.a))
     a, b = sides(study)
     if study.a.stimuli != study.b.stimuli:
         return f"How alike are {a} and {b}, over {study.n:,} matched {study.pictures}?"
@@ -67,6 +78,8 @@ def answer(study: Study) -> str:
 
 
 def _answer(study: Study, metric: Metric) -> str:
+    if is_paired(study):
+        return answered(study, metric)
     label = f"{metric.label}," if "," in metric.label else metric.label
     chance = _chance(study, metric)
     if is_self(study):
@@ -96,6 +109,7 @@ def caveats(study: Study) -> list[str]:
         notes = [UNTRAINED, *side.notes] if side.untrained else list(side.notes)
         if notes:
             said.append(f"{side.name}: {'; '.join(notes)}")
+    said.extend(note for one in study.conditions.filters.values() for note in one.notes)
     for key in ("a", "b"):
         stimuli = study.meta["stimuli"].get(key)
         if stimuli:

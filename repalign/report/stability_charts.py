@@ -19,7 +19,8 @@ NEAR = 0.12
 class Dot:
     """One row of dots: its name, the value in words, and places of dot and range in per cent of the axis.
 
-    `line` is the number of the measure's colour; `heading` starts a new block.
+    `line` is the number of the measure's colour; `heading` starts a new block; a `strong` dot is what all others are
+    beside.
     """
 
     name: str
@@ -29,15 +30,17 @@ class Dot:
     width: float
     line: int
     heading: str = ""
+    strong: bool = False
 
 
 @dataclass(frozen=True)
 class Dots:
-    """Rows of dots on one axis, with what they show in words."""
+    """Rows of dots on one axis, with what they show in words; `rule` is where a line stands through all rows."""
 
     rows: tuple[Dot, ...]
     ticks: tuple[Tick, ...]
     alt: str
+    rule: float | None = None
 
 
 def growth_charts(study: Study) -> list[Chart]:

@@ -10,10 +10,13 @@ import pandas as pd
 from jaxtyping import Float
 
 from repalign.errors import InputError
+from repalign.report.conditions_folder import read_conditions
 from repalign.report.saved import Certainty, Metric, SavedLayer, Side, Study
+from repalign.report.saved_conditions import Conditions
 from repalign.report.saved_tables import read_points, read_table, read_tests, texts
 
 FORMAT = 1
+KINDS = ("compare", "study")
 NUMBERS = ("n", "value", "se", "ci_low", "ci_high", "null_mean", "p", "q")
 LATER_NUMBERS = ("p_adjusted", "independent")
 NAMES = ("encoder_a", "filter_a", "layer_a", "encoder_b", "filter_b", "layer_b", "metric", "options")
@@ -29,14 +32,15 @@ def read_study(path: Path) -> Study:
     Raises InputError when `path` is no study folder, when its format is another one and when a file in it is
     damaged or contradicts another.
     """
-    meta = _read_meta(path)
+    meta = read_meta(path, "compare", NEEDED)
     alignment = read_table(path / "alignment.csv", NAMES, NUMBERS, LATER_NUMBERS)
     layers = read_table(path / "layers.csv", LAYER_NAMES, LAYER_NUMBERS, LATER_LAYER_NUMBERS)
     if alignment.empty:
         raise InputError(f"{path / 'alignment.csv'} has no rows; run the study again")
     try:
-        metrics = tuple(_metric(m) for m in meta["metrics"])
-        a, b = (_side(path, meta, alignment, layers, key) for key in "ab")
+        metrics = tuple(saved_metric(m) for m in meta["metrics"])
+        conditions = read_conditions(path, meta, metrics, set(texts(alignment, "layer_a")))
+        a, b = (_side(path, meta, alignment, layers, conditions, key) for key in "ab")
         certainty = {str(k): _certainty(one) for k, one in (meta.get("inference") or {}).items()}
     except InputError:
         raise
@@ -50,10 +54,29 @@ def read_study(path: Path) -> Study:
     for metric in metrics:
         laid.update(_lay_out(path, alignment, metric, a, b))
     points, tests = read_points(path / "curves.csv", metrics), read_tests(path / "tests.csv")
-    return Study(path, meta, alignment, layers, metrics, a, b, laid, certainty, points, tests)
+    return Study(path, meta, alignment, layers, metrics, a, b, laid, certainty, points, tests, conditions)
 
 
-def _read_meta(path: Path) -> dict[str, Any]:
+def read_meta(path: Path, kind: str, needed: tuple[str, ...]) -> dict[str, Any]:
+    """Read `study.json` of a study of one kind, with the keys that this kind needs.
+
+    Raises InputError when it is not there, is damaged, is of another format or kind, or lacks a key.
+    """
+    file, meta = path / "study.json", _read_json(path)
+    missing = [key for key in needed if key not in meta]
+    if missing:
+        raise InputError(f"{file} lacks {', '.join(missing)}; run the study again")
+    if meta["kind"] != kind:
+        raise InputError(f"{file} is of kind {meta['kind']!r}, and a study of kind {kind!r} was asked for")
+    return meta
+
+
+def read_kind(path: Path) -> str:
+    """Tell of which kind a study is, "" when it doesn't say; raises InputError as `read_meta` does."""
+    return str(_read_json(path).get("kind", ""))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     file = path / "study.json"
     if not file.is_file():
         raise InputError(f"{path} is no study folder (it has no study.json); give the folder that --out named")
@@ -67,15 +90,14 @@ def _read_meta(path: Path) -> dict[str, Any]:
             f"{file} has format {found!r} and this repalign reads format {FORMAT}; "
             "use the repalign that wrote it or run the study again"
         )
-    missing = [key for key in NEEDED if key not in meta]
-    if missing:
-        raise InputError(f"{file} lacks {', '.join(missing)}; run the study again")
-    if meta["kind"] != "compare":
-        raise InputError(f"{file} is of kind {meta['kind']!r}; this repalign draws reports of kind 'compare'")
+    if meta.get("kind", KINDS[0]) not in KINDS:
+        known = " and ".join(map(repr, KINDS))
+        raise InputError(f"{file} is of kind {meta['kind']!r}; this repalign draws reports of kind {known}")
     return meta
 
 
-def _metric(described: Mapping[str, Any]) -> Metric:
+def saved_metric(described: Mapping[str, Any]) -> Metric:
+    """Read a measure as `study.json` describes it; raises what a wrong layout raises."""
     bounds = described.get("bounds")
     return Metric(
         id=str(described["id"]),
@@ -101,14 +123,16 @@ def _certainty(described: Mapping[str, Any]) -> Certainty:
     )
 
 
-def _side(path: Path, meta: Mapping[str, Any], alignment: pd.DataFrame, layers: pd.DataFrame, key: str) -> Side:
+def _side(
+    path: Path, meta: Mapping[str, Any], alignment: pd.DataFrame, layers: pd.DataFrame, conditions: Conditions, key: str
+) -> Side:
     encoder = meta["encoders"][key]
     subjects = encoder.get("subjects") or {}
     stimuli = meta["stimuli"].get(key) or meta["stimuli"]["a"]
     return Side(
         key=key,
         name=str(encoder["name"]),
-        filter=texts(alignment, f"filter_{key}")[0],
+        filter=conditions.label(key, texts(alignment, f"filter_{key}")[0]),
         stimuli=str(stimuli["name"]),
         fingerprint=str(encoder.get("fingerprint") or ""),
         untrained=bool(encoder.get("untrained", False)),

@@ -1,5 +1,6 @@
 """The table that closes a run in the terminal."""
 
+import math
 import textwrap
 from itertools import zip_longest
 
@@ -9,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from repalign.report.certainty import certainty_notes, how_sure
+from repalign.report.condition_tables import ordered
+from repalign.report.conditions import is_paired, scored, strength
 from repalign.report.saved import Metric, Study
 from repalign.report.scores import Pair, diagonal, top_pairs
 from repalign.report.sentences import answer, caveats, described, question
@@ -39,6 +42,7 @@ def closing_table(study: Study) -> RenderableType:
         Text(""),
         table,
         Text(""),
+        *([_conditions(study), Text("")] if is_paired(study) else []),
         *(Text(line, style="dim") for line in [*how_sure(study), *certainty_notes(study)]),
         *said,
         Text(f"report: {study.path / 'report.html'}", overflow="fold", no_wrap=False),
@@ -61,6 +65,36 @@ def _add_metric(table: Table, study: Study, metric: Metric) -> None:
     for cells in zip_longest(name, pairs, scores, *sure, depth, fillvalue=""):
         table.add_row(*(Text(cell) for cell in cells))
     table.add_section()
+
+
+def _conditions(study: Study) -> Table:
+    """Sum up two conditions: mean over layers, the honest peak, and the controls that cost least and most."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("measure", no_wrap=True)
+    table.add_column("over layers, peak on another half", overflow="fold")
+    ends = {metric.id: _extremes(study, metric) for metric in study.metrics}
+    if any(ends.values()):
+        table.add_column("controls that cost least and most", overflow="fold")
+    for metric in study.metrics:
+        found = study.conditions.summary(metric.id)
+        if found is not None:
+            held = f"peak {scored(found.held, found.held_low, found.held_high)} {found.held_layer}"
+            if math.isnan(found.held):
+                held = f"peak on the same {study.pictures} {number(found.peak)} {found.peak_layer}"
+            over = [f"mean {scored(found.mean, found.mean_low, found.mean_high)}", held]
+            cells = [textwrap.wrap(metric.label, NAME_WIDTH) or [metric.id], over]
+            cells += [ends[metric.id]] if any(ends.values()) else []
+            table.add_row(*(Text("\n".join(lines)) for lines in cells))
+            table.add_section()
+    return table
+
+
+def _extremes(study: Study, metric: Metric) -> list[str]:
+    """Name the controls that leave the scores most and least alike; those that change nothing are no comparison."""
+    found = [(c, study.conditions.effect(metric.id, c)) for c in ordered(study, metric) if c.difference != 0]
+    scores = [(c, e) for c, e in found if e is not None and not math.isnan(e.value)]
+    said = [(c, e, f", {strength(c)}" if strength(c) else "") for c, e in scores[:1] + scores[1:][-1:]]
+    return [f"{scored(e.value, e.ci_low, e.ci_high)} {c.name.replace('_', ' ')}{aside}" for c, e, aside in said]
 
 
 def _score(pair: Pair) -> str:

@@ -16,6 +16,9 @@ TITLES = {
     "more_aligned": "A aligns more than B",
 }
 
+WARNED = ("mantel",)
+"""Tests whose p is small whatever the encoder, so that their notes must not be missed."""
+
 COLUMNS = (
     ("statistic", "statistic"),
     ("by chance", "chance"),
@@ -49,7 +52,8 @@ class ResultRow:
 class ResultTable:
     """All rows of one test of one measure, what they come to, and their notes with the layers noted.
 
-    `columns` are the headings and fields worth a column; what is the same in all rows is said in `rests_on`.
+    `columns` are the headings and fields worth a column; what is the same in all rows is said in `rests_on`. Where
+    the notes are `warned`, the numbers mislead without them.
     """
 
     title: str
@@ -58,6 +62,7 @@ class ResultTable:
     columns: tuple[tuple[str, str], ...]
     rows: tuple[ResultRow, ...]
     notes: tuple[str, ...]
+    warned: bool = False
 
 
 def result_tables(study: Study) -> list[ResultTable]:
@@ -81,6 +86,7 @@ def _table(study: Study, test: str, metric: str, rows: list[Tested]) -> ResultTa
         columns=tuple((head, f) for head, f in COLUMNS if f in filled - same),
         rows=shown,
         notes=tuple(_notes(rows)),
+        warned=test in WARNED,
     )
 
 

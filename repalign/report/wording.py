@@ -36,6 +36,13 @@ def per_cent(share: float) -> str:
     return "" if math.isnan(share) else f"{100 * share:.0f} %"
 
 
+def share(part: float) -> str:
+    """Write a small share, 0..1, to two digits: "2.1 %", "<0.01 %"; nothing where it is unknown."""
+    if math.isnan(part):
+        return ""
+    return "<0.01 %" if 0 < part < 1e-4 else f"{100 * part:.2g} %" if part < 0.1 else per_cent(part)
+
+
 def listed(words: list[str], last: str = "and") -> str:
     """Join words as a sentence does: "a, b and c"."""
     return f" {last} ".join(part for part in (", ".join(words[:-1]), words[-1] if words else "") if part)

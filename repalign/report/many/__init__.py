@@ -1,0 +1,1 @@
+"""The report of a study of many encoders under several conditions, from its folder and nothing else."""
