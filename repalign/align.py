@@ -7,7 +7,7 @@ matrices of all layers laid out as rows, `E_a (la, n²)` and `E_b (lb, n²)`, th
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -141,17 +141,27 @@ def prepare(a: Activations, b: Activations, metric: Metric, pairs: str = "betwee
     if pairs == "between":
         within, notes = within_groups(metric, codes), _said_of_groups(metric, codes)
     left_out = within if missing is None else missing if within is None else missing | within
-    if left_out is not None:
-        for side in {id(left): left, id(right): right}.values():
-            for geometry in side.layers.values():
-                geometry[left_out] = torch.nan
+    for side in {id(left): left, id(right): right}.values():
+        _leave_out(side, left_out)
     first = embed(left, metric)
     second = first if right is left else embed(right, metric)
     for side, embedded in ((a, first), (b, second))[: 1 if b is a else 2]:
-        for layer, reason in embedded.undefined.items():
-            _warn(f"layer {layer!r} of {side.encoder} has no score (NaN): {reason}")
+        _warn_undefined(side, embedded)
     lacking = 0 if missing is None else int(missing.sum()) // 2
     return Prepared(a, b, metric, (left, right), (first, second), left_out, within is not None, lacking, notes)
+
+
+def against(prepared: Prepared, b: Activations) -> Prepared:
+    """Put other activations of the same stimuli in the place of `b`; side `a` is not embedded again.
+
+    Warns and raises as `align` does.
+    """
+    check_pair(prepared.a, b, prepared.metric)
+    right = _geometries(b, prepared.metric, group_codes(prepared.groups, len(b)))
+    _leave_out(right, prepared.left_out)
+    second = embed(right, prepared.metric)
+    _warn_undefined(b, second)
+    return replace(prepared, b=b, geometries=(prepared.geometries[0], right), embedded=(prepared.embedded[0], second))
 
 
 def group_codes(groups: tuple[str, ...] | None, n: int) -> Int[Tensor, " n"]:
@@ -199,8 +209,8 @@ def _rdm_names(a: Activations, b: Activations) -> str:
     return " and ".join(dict.fromkeys(side.encoder for side in (a, b) if side.geometry == "rdm"))
 
 
-def _warn(message: str) -> None:
-    warnings.warn(message, RepalignWarning, stacklevel=4)
+def _warn(message: str, stacklevel: int = 4) -> None:
+    warnings.warn(message, RepalignWarning, stacklevel=stacklevel)
 
 
 def embed(side: Geometries, metric: Metric) -> Embedded:
@@ -292,6 +302,18 @@ def missing_pairs(a: Activations, b: Activations) -> Bool[Tensor, "n n"] | None:
     given = [rdm for side in (a, b) if side.geometry == "rdm" for rdm in side.layers.values()]
     missing = torch.stack([torch.isnan(rdm) for rdm in given]).any(0) if given else torch.zeros(0)
     return missing if missing.any() else None
+
+
+def _leave_out(side: Geometries, left_out: Bool[Tensor, "n n"] | None) -> None:
+    """Make the pairs of stimuli that do not count NaN, in place."""
+    if left_out is not None:
+        for geometry in side.layers.values():
+            geometry[left_out] = torch.nan
+
+
+def _warn_undefined(side: Activations, embedded: Embedded) -> None:
+    for layer, reason in embedded.undefined.items():
+        _warn(f"layer {layer!r} of {side.encoder} has no score (NaN): {reason}", stacklevel=5)
 
 
 def _geometries(side: Activations, metric: Metric, codes: Int[Tensor, " n"]) -> Geometries:

@@ -35,6 +35,12 @@ Data = Annotated[
 Out = Annotated[Path | None, typer.Option(help="Study folder to write; default: a new name in this folder.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the study that --out names.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Batch = Annotated[int, typer.Option(min=1, help="Pictures in one forward pass.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Threads that decode pictures.")]
+SkipUnreadable = Annotated[
+    bool,
+    typer.Option("--skip-unreadable", help="Go on without pictures that can't be decoded; the study lists them."),
+]
 
 
 @app.command()
@@ -43,6 +49,23 @@ def compare(
     b: Annotated[str | None, typer.Option(help="Second encoder; without it, A is compared with itself.")] = None,
     data: Data = None,
     data_b: Annotated[str | None, typer.Option(help="What B sees, paired with --data by relative name.")] = None,
+    filter_: Annotated[
+        str | None,
+        typer.Option(
+            "--filter", help="Compare A on the pictures with A on the filtered ones: cat:fov_deg=60, grey, blur:…"
+        ),
+    ] = None,
+    filter_a: Annotated[str | None, typer.Option(help="The filter before A alone.")] = None,
+    filter_b: Annotated[str | None, typer.Option(help="The filter before B alone.")] = None,
+    controls: Annotated[
+        str,
+        typer.Option(
+            help="Filters as strong as a second condition, to judge it by: all, none, or names, as in grey,noise."
+        ),
+    ] = "all",
+    tests: Annotated[
+        str, typer.Option(help="Two-sample tests of two conditions: names, or none.")
+    ] = "mmd2,energy,sliced_wasserstein1",
     metric: Annotated[
         list[str] | None,
         typer.Option(help="name[:key=value,…]; repeat for more. Default: cka_linear, cka_rbf, rsa."),
@@ -73,17 +96,18 @@ def compare(
     out: Out = None,
     force: Force = False,
     device: Device = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures in one forward pass.")] = 32,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode pictures.")] = None,
-    skip_unreadable: Annotated[
-        bool,
-        typer.Option("--skip-unreadable", help="Go on without pictures that can't be decoded; the study lists them."),
-    ] = False,
+    batch_size: Batch = 32,
+    workers: Workers = None,
+    skip_unreadable: SkipUnreadable = False,
     allow_partial: Annotated[
         bool, typer.Option("--allow-partial", help="Accept @weights that fit the encoder only in part, and say so.")
     ] = False,
+    save_features: Annotated[
+        bool, typer.Option("--save-features", help="Keep A's features in the study, to be read as features:FILE.")
+    ] = False,
 ) -> None:
-    """Compare two encoders layer by layer on the same pictures, and write a study with its report."""
+    """Compare two encoders, or one under two conditions, layer by layer, and write a study with its report."""
+    from repalign.controls import CONTROLS
     from repalign.infer.matrix import Plan
     from repalign.metrics import DEFAULT_METRICS
     from repalign.sides import Options
@@ -91,11 +115,47 @@ def compare(
 
     options = Options(
         pool, layers, layers_b, limit, seed, device, batch_size, workers, skip_unreadable, allow_partial,
-        tuple(filter(None, pools.split(","))) if stability else (), groups,
+        _names(pools) if stability else (), groups, filter_, filter_a, filter_b,
     )  # fmt: skip
     plan = Plan(interval, n_permutations=permutations, seed=seed)
     chosen = tuple(metric or DEFAULT_METRICS)
-    _run(Comparison(a, b, data, data_b, chosen, out, force, options, plan, stability, pairs, _command()))
+    _run(
+        Comparison(
+            a, b, data, data_b, chosen, out, force, options, plan, stability, pairs,
+            CONTROLS if controls == "all" else _names(controls), _names(tests), save_features, _command(),
+        )
+    )  # fmt: skip
+
+
+@app.command()
+def study(
+    file: Annotated[Path, typer.Argument(help="The design, a .toml file; see docs/studies.md.")],
+    data: Annotated[str | None, typer.Option(help="Other stimuli than the design's.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Another seeded random subset than the design's.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the study; default: repalign-NAME, after the design.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Compute every part again.")] = False,
+    device: Device = "auto",
+    batch_size: Batch = 32,
+    workers: Workers = None,
+    skip_unreadable: SkipUnreadable = False,
+) -> None:
+    """Run many encoders under many conditions; a study that was stopped goes on where it was."""
+    from repalign.design import read_design
+    from repalign.many import run_study
+    from repalign.report.many.folder import read_many
+    from repalign.report.many.table import ranking_table
+
+    changes = {
+        "data": data, "limit": limit, "device": device, "batch_size": batch_size, "workers": workers,
+        "skip_unreadable": skip_unreadable or None,
+    }  # fmt: skip
+    done = run_study(read_design(file, changes), out, force, _command(), _track)
+    _print(ranking_table(read_many(done.folder)))
+    if done.failed:
+        several = "1 encoder" if len(done.failed) == 1 else f"{len(done.failed)} encoders"
+        _stop(f"{several} failed: {'; '.join(f'{one.name}: {one.error}' for one in done.failed)}", 1, debug=False)
 
 
 @app.command()
@@ -123,6 +183,33 @@ def layers(
 
     encoder = load_structure(model)
     _print(layer_table(encoder.layers if everything else select(encoder.layers, choice)))
+
+
+@app.command("filter")
+def filter_(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="Filter: name[:key=value,…], more after a comma: cat:fov_deg=60,jpeg:q=50."
+        ),
+    ],
+    data: Annotated[str, typer.Argument(metavar="IN", help="Stimuli as for --data of compare, or a single picture.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="New folder: a PNG a stimulus under its name, for compare --data-b.")
+    ],
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the subset that compare --limit takes.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of that subset.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace what this command wrote to OUT before.")] = False,
+    skip_unreadable: Annotated[
+        bool,
+        typer.Option("--skip-unreadable", help="Go on without pictures that can't be decoded; OUT.json lists them."),
+    ] = False,
+) -> None:
+    """Write pictures as a filter shows them; beside the folder, OUT.png is a sheet to look at, OUT.json a record."""
+    from repalign.filtering import filter_pictures
+
+    done = filter_pictures(name, data, out, force, skip_unreadable, limit, seed, _track, _command())
+    print("\n".join(done.lines))  # plain: rich would read brackets in paths as markup
 
 
 @app.command()
@@ -196,6 +283,11 @@ def _track(label: str, total: int) -> Iterator[Callable[[int], None]]:
             progress.update(task, rate=f"{speed:.0f}/s" if speed else "")
 
         yield advance
+
+
+def _names(listed: str) -> tuple[str, ...]:
+    """Split a list of names at its commas; `none` is an empty one."""
+    return () if listed == "none" else tuple(filter(None, listed.split(",")))
 
 
 def _command() -> str:

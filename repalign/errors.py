@@ -1,7 +1,9 @@
 """Every error repalign raises on purpose; the command line prints the message and ends with `exit_code`."""
 
 import difflib
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 MOST_LISTED = 40  # names in one message
 
@@ -52,3 +54,17 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
         f"known: {', '.join(names)}" if len(names) <= MOST_LISTED else f"{len(names):,} are known, none like it"
     )
     return InputError(f"unknown {kind} {name!r}; {known_ones}")
+
+
+@contextmanager
+def collected_warnings() -> Iterator[list[str]]:
+    """Collect repalign's own warnings as messages; others pass on as they are."""
+    messages: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RepalignWarning)
+        yield messages
+    for warning in caught:
+        if issubclass(warning.category, RepalignWarning):
+            messages.append(str(warning.message))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)

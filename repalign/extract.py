@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from math import prod
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from repalign.errors import InputError, UnreadableImagesError
+from repalign.filters import Filter
+from repalign.filters.light import as_batch, as_picture
 from repalign.hooks import record
 from repalign.memory import check_memory
 from repalign.pooling import Pool, reducer
@@ -22,20 +25,31 @@ from repalign.types import Activations, Encoder, Layer, Stimuli
 
 @dataclass(frozen=True)
 class Request:
-    """One encoder, the layers wanted from it and how positions become one vector."""
+    """One encoder, the layers wanted from it, how positions become one vector, and what the pictures pass before."""
 
     encoder: Encoder
     layers: tuple[Layer, ...]
     pool: Pool
+    filter: Filter | None = None
+
+    @property
+    def view(self) -> tuple[int, str]:
+        """Tell requests apart that need a forward pass of their own."""
+        return id(self.encoder), self.filter.spec if self.filter else ""
 
 
 @dataclass(frozen=True)
 class _Decoded:
-    """One picture as each encoder's input `(3, h, w)`, its content hash, or why it can't be read."""
+    """One picture as the input `(3, h, w)` of every view, its content hash, or why it can't be read.
+
+    `clipped` is the share of pixels that each view's filter cut, `notes` what it had to say.
+    """
 
     inputs: tuple[Tensor, ...]
     digest: bytes
     reason: str = ""
+    clipped: tuple[float, ...] = ()
+    notes: tuple[tuple[str, ...], ...] = ()
 
 
 def extract(
@@ -50,36 +64,41 @@ def extract(
 ) -> list[Activations]:
     """Run every encoder over every stimulus and keep the pooled outputs of its layers, float32 on the CPU.
 
-    Requests of one encoder (other layers, other pools) share its forward pass.
+    Requests of one encoder through one filter (other layers, other pools) share a forward pass. A filter acts on the
+    picture as it was decoded, before any encoder's preprocessing resizes it, and its result is rounded to 8 bits.
     Pictures that can't be decoded are left out with `skip_unreadable`, listed in `meta["skipped"]`. `meta` also
-    holds the stimuli's `fingerprint` (over ids and decoded pixels), and the seconds spent.
+    holds the stimuli's `fingerprint` (over ids and decoded pixels), the mean share of pixels that the filter `clipped`,
+    the `filter_notes`, and the seconds spent.
 
     Raises UnreadableImagesError naming and counting all of them otherwise; InputError when the features won't
     fit into memory.
     """
     _check_memory(requests, len(stimuli))
     device = device or torch.device("cpu")
-    encoders = list({id(r.encoder): r.encoder for r in requests}.values())
-    for encoder in encoders:
-        encoder.module.to(device).eval()
+    views = list({r.view: r for r in requests}.values())
+    for view in views:
+        view.encoder.module.to(device).eval()
     stores: list[dict[str, Tensor]] = [{} for _ in requests]
+    clipped, notes = [0.0] * len(views), [dict[str, None]() for _ in views]
     content = hashlib.blake2b(digest_size=16)
     skipped: list[tuple[str, str]] = []
     kept: list[int] = []
     began = time.perf_counter()
-    names = " and ".join(dict.fromkeys(e.name for e in encoders))
+    names = " and ".join(dict.fromkeys(v.encoder.name for v in views))
     with ExitStack() as stack:
         advance = stack.enter_context(track(f"{names} on {stimuli.name}", len(stimuli)))
         stack.enter_context(torch.inference_mode())
-        for indices, decoded in _batches(encoders, stimuli, batch_size, workers):
+        for indices, decoded in _batches(views, stimuli, batch_size, workers):
             skipped += [(stimuli.ids[i], d.reason) for i, d in zip(indices, decoded, strict=True) if d.reason]
             readable = [(i, d) for i, d in zip(indices, decoded, strict=True) if not d.reason]
             if readable and (skip_unreadable or not skipped):
-                for k, encoder in enumerate(encoders):
+                for k, view in enumerate(views):
                     pixels = torch.stack([d.inputs[k] for _, d in readable]).to(device)
-                    own = [(r, s) for r, s in zip(requests, stores, strict=True) if r.encoder is encoder]
+                    own = [(r, s) for r, s in zip(requests, stores, strict=True) if r.view == view.view]
                     for outputs, (_, store) in zip(_forward([r for r, _ in own], pixels), own, strict=True):
                         _store(store, outputs, len(kept), len(stimuli))
+                    clipped[k] += sum(d.clipped[k] for _, d in readable)
+                    notes[k].update(dict.fromkeys(note for _, d in readable for note in d.notes[k]))
                 for i, d in readable:
                     content.update(stimuli.ids[i].encode() + b"\0" + d.digest)
                 kept += [i for i, _ in readable]
@@ -93,7 +112,11 @@ def extract(
         "skipped": list(stimuli.skipped) + skipped,
         "seconds": time.perf_counter() - began,
     }
-    return [_activations(r, s, stimuli, kept, meta) for r, s in zip(requests, stores, strict=True)]
+    of_view = {
+        v.view: {"clipped": share / len(kept), "filter_notes": tuple(said)} if v.filter else {}
+        for v, share, said in zip(views, clipped, notes, strict=True)
+    }
+    return [_activations(r, s, stimuli, kept, meta | of_view[r.view]) for r, s in zip(requests, stores, strict=True)]
 
 
 def pick_device(name: str) -> torch.device:
@@ -114,7 +137,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def _batches(
-    encoders: Sequence[Encoder], stimuli: Stimuli, batch_size: int, workers: int | None
+    views: Sequence[Request], stimuli: Stimuli, batch_size: int, workers: int | None
 ) -> Iterator[tuple[list[int], list[_Decoded]]]:
     """Yield batches in order; threads decode the next one while the encoders run."""
 
@@ -124,8 +147,13 @@ def _batches(
         except (OSError, ValueError, SyntaxError) as error:
             return _Decoded((), b"", str(error).splitlines()[0] if str(error) else type(error).__name__)
         digest = hashlib.blake2b(picture.tobytes(), digest_size=16).digest()
-        return _Decoded(tuple(e.preprocess(picture) for e in encoders), digest)
+        extent = stimuli.extent[index] if stimuli.extent else 1.0
+        seen = {spec: _seen(picture, f, extent, stimuli.ids[index]) for spec, f in filters.items()}
+        ours = [seen[v.view[1]] for v in views]
+        inputs = tuple(v.encoder.preprocess(one.picture) for v, one in zip(views, ours, strict=True))
+        return _Decoded(inputs, digest, "", tuple(one.clipped for one in ours), tuple(one.notes for one in ours))
 
+    filters = {v.view[1]: v.filter for v in views}
     groups = [list(range(i, min(i + batch_size, len(stimuli)))) for i in range(0, len(stimuli), batch_size)]
     with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as threads:
         ahead = [threads.submit(decode, i) for i in groups[0]] if groups else []
@@ -134,6 +162,26 @@ def _batches(
             following = groups[position + 1] if position + 1 < len(groups) else []
             ahead = [threads.submit(decode, i) for i in following]
             yield indices, [future.result() for future in current]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A picture behind a filter, the share of its pixels that was cut, and what the filter had to say."""
+
+    picture: Image
+    clipped: float = 0.0
+    notes: tuple[str, ...] = ()
+
+
+def _seen(picture: Image, filter_: Filter | None, extent: float, name: str) -> _Seen:
+    """Pass a picture through a filter. Raises InputError naming the picture when the filter can't take it."""
+    if filter_ is None:
+        return _Seen(picture)
+    try:
+        found = filter_.apply(as_batch(picture), extent)
+    except InputError as error:
+        raise InputError(f"{name} through {filter_.spec}: {error}") from None
+    return _Seen(as_picture(found.pictures[0]), float(found.clipped[0]), found.notes)
 
 
 def _forward(requests: Sequence[Request], pixels: Tensor) -> list[dict[str, Tensor]]:
@@ -166,6 +214,7 @@ def _activations(
         layers={name: rows[: len(kept)] for name, rows in store.items()},
         depths={layer.name: layer.depth for layer in request.layers},
         pool=str(request.pool),
+        filter=request.view[1],
         untrained=encoder.untrained,
         groups=None if stimuli.groups is None else tuple(stimuli.groups[i] for i in kept),
         meta=meta,

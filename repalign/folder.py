@@ -38,3 +38,9 @@ def new_folder(out: Path, force: bool) -> Iterator[Path]:
             folder.replace(out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what runs that were killed left half-written anywhere below `folder`; nobody may be at work there."""
+    for left in (*folder.rglob(".*.part"), *folder.rglob(".*.old")):
+        shutil.rmtree(left, ignore_errors=True)

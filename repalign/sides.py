@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 
 from repalign.align import prepare
@@ -11,23 +10,24 @@ from repalign.encoders import ENCODERS, load_encoder
 from repalign.encoders.group import Subjects
 from repalign.encoders.spec import parse_spec
 from repalign.encoders.structure import select
-from repalign.errors import InputError, unknown
+from repalign.errors import InputError
 from repalign.extract import Request, extract, pick_device
+from repalign.filters import Filter
 from repalign.infer.over_subjects import Compared, prepare_subjects
 from repalign.metrics import Metric
 from repalign.pooling import Pool, can_pool, parse_pool
 from repalign.progress import Track, silent
-from repalign.stimuli import load_stimuli_pair, require_enough
 from repalign.subjects.aligned import rejoin, rename, stand_in
 from repalign.subjects.load import LOADERS, load_subjects
 from repalign.types import Activations, Encoder, Layer, Stimuli
+from repalign.viewing import View, load_filters, load_shown
 
 Source = str | Encoder | Activations | Subjects
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a comparison: its encoder (None for saved features), stimuli, layers and activations.
+    """One side of a comparison: its encoder (None for saved features), stimuli, filter, layers and activations.
 
     `pooled` holds the activations under other pools, by their names. With several `subjects`, `activations` say what
     the stimuli and layers are, with the values of the first.
@@ -40,6 +40,7 @@ class Side:
     notes: tuple[str, ...] = ()
     pooled: Mapping[str, Activations] = field(default_factory=dict)
     subjects: Subjects | None = None
+    filter: Filter | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Options:
     """How two sides are made comparable; every field has the command line's name and default.
 
     `pools` are further poolings whose scores show how much the choice of `pool` matters. `groups` says what is
-    exchangeable: what the stimuli say ("own"), the "folder" of each picture, its "label", or "none".
+    exchangeable: what the stimuli say ("own"), the "folder" of each picture, its "label", or "none". `filter` is what
+    the second view of a single encoder passes; `filter_a` and `filter_b` what each side's pictures do.
     """
 
     pool: str = "mean"
@@ -62,9 +64,9 @@ class Options:
     allow_partial: bool = False
     pools: tuple[str, ...] = ()
     groups: str = "own"
-
-
-GROUPS = ("own", "folder", "label", "none")
+    filter: str | None = None
+    filter_a: str | None = None
+    filter_b: str | None = None
 
 
 def load_sides(
@@ -83,14 +85,19 @@ def load_sides(
     """
     pools = [parse_pool(name) for name in dict.fromkeys([options.pool, *options.pools])]
     device = pick_device(options.device)
-    first, second = _stimuli(data, data_b, options)
-    left = _load(a, options)
     b = a if b is None or (isinstance(b, str) and b == a) else b
+    filters = load_filters(options.filter, options.filter_a, options.filter_b, b is a, data_b is not None)
+    first, second = load_shown(
+        data, data_b, options.groups, options.limit, options.seed, skip_unreadable=options.skip_unreadable
+    )
+    views = View(first, filters[0]), View(second or first, filters[1])
+    left = _load(a, options)
     right = left if b is a else _load(b, options)
     _check_one_group(left, right)
-    same = b is a and second is None and options.layers_b in (None, options.layers)
-    wanted = [(left, first, options.layers), (right, second or first, options.layers_b or options.layers)]
-    plans = [_plan(e, s, glob, pools[0]) for e, s, glob in wanted[: 1 if same else 2]]
+    globs = options.layers, options.layers_b or options.layers
+    same = b is a and views[0] == views[1] and globs[0] == globs[1]
+    wanted = list(zip((left, right), views, globs, strict=True))
+    plans = [_plan(e, view, glob, pools[0]) for e, view, glob in wanted[: 1 if same else 2]]
     sides = _extract(plans, pools, device, options, track)
     return _pair(sides[0], sides[-1])
 
@@ -115,7 +122,7 @@ class _Loaded:
 @dataclass(frozen=True)
 class _Plan:
     loaded: _Loaded
-    stimuli: Stimuli | None
+    view: View
     layers: tuple[Layer, ...]
     notes: tuple[str, ...]
 
@@ -143,47 +150,14 @@ def _check_one_group(left: _Loaded, right: _Loaded) -> None:
     )
 
 
-def _stimuli(
-    data: str | Stimuli | None, data_b: str | Stimuli | None, options: Options
-) -> tuple[Stimuli | None, Stimuli | None]:
-    """Load the stimuli of both sides, and cut them to a seeded subset where a limit is set."""
-    if data is None:
-        if data_b is not None:
-            raise InputError("--data-b needs --data: the second set is paired with the first by relative name")
-        return None, None
-    first, second = load_stimuli_pair(data, data_b)
-    first, second = _grouped(first, options.groups), None if second is None else _grouped(second, options.groups)
-    require_enough(first)
-    if options.limit is not None and options.limit < len(first):
-        if options.limit < 4:
-            raise InputError(f"--limit {options.limit} leaves too few stimuli; give at least 4")
-        index = sorted(np.random.default_rng(options.seed).permutation(len(first))[: options.limit].tolist())
-        first, second = first.take(index), None if second is None else second.take(index)
-    return first, second
-
-
-def _grouped(stimuli: Stimuli, groups: str) -> Stimuli:
-    """Say which stimuli are exchangeable: those of different groups."""
-    match groups:
-        case "own":
-            return stimuli
-        case "none":
-            return replace(stimuli, groups=None)
-        case "label" if stimuli.labels is not None:
-            return replace(stimuli, groups=stimuli.labels)
-        case "folder" if any("/" in name for name in stimuli.ids):
-            return replace(stimuli, groups=tuple(name.rpartition("/")[0] for name in stimuli.ids))
-        case "label" | "folder":
-            raise InputError(f"--groups {groups}: {stimuli.name} has no {groups}s; use --groups none, or a manifest")
-    raise unknown("--groups", groups, GROUPS)
-
-
-def _plan(loaded: _Loaded, stimuli: Stimuli | None, choice: str, pool: Pool) -> _Plan:
+def _plan(loaded: _Loaded, view: View, choice: str, pool: Pool) -> _Plan:
     """Choose the layers of one side and leave out, with a note, those that the pooling can't serve."""
     source = loaded.source
     if isinstance(source, Activations):
-        return _Plan(loaded, stimuli, (), ())
-    if stimuli is None:
+        if view.filter is not None:
+            raise InputError(f"{source.encoder} holds saved numbers; --filter {view.filter.spec} needs an encoder")
+        return _Plan(loaded, view, (), ())
+    if view.stimuli is None:
         raise InputError(f"{source.name} needs pictures; give --data FOLDER, a manifest or bundled:photos")
     chosen = select(source.layers, choice)
     reasons = {layer.name: can_pool(layer, pool) for layer in chosen}
@@ -192,7 +166,7 @@ def _plan(loaded: _Loaded, stimuli: Stimuli | None, choice: str, pool: Pool) -> 
         raise InputError(f"{source.name}: no layer can be pooled by {pool}; its layers: {reasons}; use --pool mean")
     out = [f"{name} ({reason})" for name, reason in reasons.items() if reason]
     notes = (f"{source.name}: left out under --pool {pool}: {', '.join(out)}",) if out else ()
-    return _Plan(loaded, stimuli, kept, notes)
+    return _Plan(loaded, view, kept, notes)
 
 
 def _extract(
@@ -203,15 +177,15 @@ def _extract(
     for k, plan in enumerate(plans):
         if isinstance(saved := plan.loaded.source, Activations):
             notes = tuple(map(str, saved.meta.get("notes", ())))  # type: ignore[call-overload]
-            sides[k] = Side(saved, None, plan.stimuli, (), notes, subjects=plan.loaded.subjects)
+            sides[k] = Side(saved, None, plan.view.stimuli, (), notes, subjects=plan.loaded.subjects)
     networks = {k: p for k, p in enumerate(plans) if k not in sides}
-    for stimuli in {id(p.stimuli): p.stimuli for p in networks.values()}.values():
+    for stimuli in {id(p.view.stimuli): p.view.stimuli for p in networks.values()}.values():
         assert stimuli is not None  # _plan has seen to it
         wanted = [
             (k, request)
             for k, p in networks.items()
-            if p.stimuli is stimuli and isinstance(p.loaded.source, Encoder)
-            for request in _requests(p.loaded.source, p.layers, pools)
+            if p.view.stimuli is stimuli and isinstance(p.loaded.source, Encoder)
+            for request in _requests(p.loaded.source, p.layers, pools, p.view.filter)
         ]
         found = extract(
             [request for _, request in wanted], stimuli, device=device, batch_size=options.batch_size,
@@ -220,15 +194,19 @@ def _extract(
         for k in dict.fromkeys(k for k, _ in wanted):
             own, *others = [x for (j, _), x in zip(wanted, found, strict=True) if j == k]
             pooled = {x.pool: x for x in others}
-            sides[k] = Side(own, networks[k].loaded.source, stimuli, networks[k].layers, networks[k].notes, pooled)  # type: ignore[arg-type]
+            plan = networks[k]
+            encoder: Encoder = plan.loaded.source  # type: ignore[assignment]
+            sides[k] = Side(own, encoder, stimuli, plan.layers, plan.notes, pooled, filter=plan.view.filter)
     return [sides[k] for k in range(len(plans))]
 
 
-def _requests(encoder: Encoder, layers: tuple[Layer, ...], pools: Sequence[Pool]) -> list[Request]:
+def _requests(
+    encoder: Encoder, layers: tuple[Layer, ...], pools: Sequence[Pool], filter_: Filter | None
+) -> list[Request]:
     """Ask for the layers under the first pool, and under every other that can serve all of them."""
     first, *others = pools
     able = [p for p in others if all(can_pool(layer, p) is None for layer in layers)]
-    return [Request(encoder, layers, pool) for pool in (first, *able)]
+    return [Request(encoder, layers, pool, filter_) for pool in (first, *able)]
 
 
 def _pair(left: Side, right: Side) -> tuple[Side, Side]:

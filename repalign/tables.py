@@ -7,14 +7,16 @@ from pathlib import Path
 from statistics import fmean
 
 import pandas as pd
+from PIL.Image import Image
 from torch import Tensor
 
+from repalign.conditions import Costs
 from repalign.metrics import Metric
 from repalign.sides import Side
 from repalign.spectrum import largest_share, participation_ratio
 from repalign.stimuli.image import thumbnail
 from repalign.subjects.ceiling import NoiseCeiling
-from repalign.types import Inference
+from repalign.types import Activations, Inference
 
 THUMBNAILS = 12
 COLUMNS = [
@@ -25,12 +27,13 @@ COLUMNS = [
 
 @dataclass(frozen=True)
 class Result:
-    """What one metric gave: scores with their certainty, the stability curves, and the subjects' ceiling by layer."""
+    """What one metric gave: scores with certainty, stability curves, subjects' ceilings, a second view's costs."""
 
     metric: Metric
     inference: Inference
     curves: pd.DataFrame
     ceilings: Mapping[str, NoiseCeiling]
+    costs: Costs | None = None
 
 
 def write_tables(folder: Path, sides: tuple[Side, Side], results: Sequence[Result]) -> None:
@@ -52,6 +55,20 @@ def write_tables(folder: Path, sides: tuple[Side, Side], results: Sequence[Resul
     pd.concat(frames).to_csv(folder / "alignment.csv", index=False)
     rows = [row for name, side in zip("ab", sides, strict=True) for row in _layer_rows(name, side)]
     pd.DataFrame(rows).to_csv(folder / "layers.csv", index=False)
+    costs = [r.costs for r in results if r.costs is not None]
+    for name in ("summary", "controls", "deleted"):
+        parts = [table for one in costs if not (table := getattr(one, name)).empty]
+        if parts:
+            pd.concat(parts).to_csv(folder / f"{name}.csv", index=False)
+
+
+def save_features(file: Path, activations: Activations) -> None:
+    """Save every layer's features, which `features:FILE` reads again with ids, groups and the order of layers."""
+    from safetensors.torch import save_file
+
+    said = {"ids": activations.ids, "groups": activations.groups, "layers": list(activations.layers)}
+    tensors = {name: x.contiguous() for name, x in activations.layers.items()}
+    save_file(tensors, file, metadata={k: json.dumps(v) for k, v in said.items() if v is not None})
 
 
 def _layer_rows(name: str, side: Side) -> Iterator[dict[str, object]]:
@@ -83,25 +100,37 @@ def _shape(values: Sequence[Tensor]) -> str:
 def write_thumbnails(folder: Path, sides: tuple[Side, Side]) -> list[dict[str, str]]:
     """Save up to twelve stimuli, spread over the set, and what the second side saw of them where that differs."""
     left, right = sides
-    stimuli = left.stimuli or right.stimuli
+    shown = left if left.stimuli is not None else right
+    stimuli = shown.stimuli
     if stimuli is None:
         return []
-    paired = right.stimuli if left.stimuli is not None and right.stimuli is not left.stimuli else None
+    paired = left.stimuli is not None and right.stimuli is not None and right is not left
+    paired = paired and (right.stimuli is not stimuli or right.activations.filter != left.activations.filter)
     place = {name: i for i, name in enumerate(stimuli.ids)}
     ids = left.activations.ids
     (folder / "thumbs").mkdir()
     entries = []
     for k in range(min(THUMBNAILS, len(ids))):
-        i = place[ids[k * len(ids) // min(THUMBNAILS, len(ids))]]
+        name = ids[k * len(ids) // min(THUMBNAILS, len(ids))]
+        i = place[name]
         entry = {
             "file": f"thumbs/{k:03d}.png",
-            "id": stimuli.ids[i],
+            "id": name,
             "group": stimuli.groups[i] if stimuli.groups else "",
             "label": stimuli.labels[i] if stimuli.labels else "",
         }
-        thumbnail(stimuli.load(i)).save(folder / entry["file"])
-        if paired is not None:
+        thumbnail(_picture(shown, name)).save(folder / entry["file"])
+        if paired:
             entry["file_b"] = f"thumbs/{k:03d}-b.png"
-            thumbnail(paired.load(paired.ids.index(stimuli.ids[i]))).save(folder / entry["file_b"])
+            thumbnail(_picture(right, name)).save(folder / entry["file_b"])
         entries.append(entry)
     return entries
+
+
+def _picture(side: Side, name: str) -> Image:
+    """Give a stimulus as a side saw it."""
+    assert side.stimuli is not None  # write_thumbnails has seen to it
+    i = side.stimuli.ids.index(name)
+    picture = side.stimuli.load(i)
+    extent = side.stimuli.extent[i] if side.stimuli.extent else 1.0
+    return picture if side.filter is None else side.filter(picture, extent)

@@ -14,7 +14,8 @@ LEVELS = [
     ["hooks", "pooling", "encoders", "stimuli", "filters", "metrics", "twosample"],
     ["spectrum", "extract", "align", "wrap", "infer", "subjects"],
     ["report"],
-    ["folder", "sides", "tables", "api", "study"],
+    ["folder", "viewing", "filtering", "sides", "controls", "optics", "conditions", "tables", "description", "api"],
+    ["study", "design", "gather", "many"],
     ["cli", "__main__"],
 ]
 ORDER = [name for level in LEVELS for name in level]

@@ -32,8 +32,8 @@ FILTERS: dict[str, type[Step]] = {
 }
 
 __all__ = [
-    "FILTERS", "Chain", "Filter", "Filtered", "Step", "linear_difference", "load_filter", "make_filter", "matched",
-    "nyquist_transfer",
+    "FILTERS", "Chain", "Filter", "Filtered", "Step", "as_strong", "linear_difference", "load_filter", "make_filter",
+    "matched", "nyquist_transfer",
 ]  # fmt: skip
 
 
@@ -77,17 +77,27 @@ def matched(
     without a strength, and when no strength comes near enough.
     """
     aim = load_filter(reference)
+    widths = [step.options["fov_deg"] for step in aim.steps if step.options.get("fov_deg")]
+    if widths and name in FILTERS and "fov_deg" in FILTERS[name].__dataclass_fields__:
+        options = {"fov_deg": widths[0]} | options
+    return as_strong(name, linear_difference(aim, pictures, extent), aim.spec, pictures, extent, **options)
+
+
+def as_strong(
+    name: str, wanted: float, of: str, pictures: Pictures, extent: Sequence[float] | None = None, **options: object
+) -> Step:
+    """Build the control `name` whose linear RMS difference on `pictures` lies within 5 % of `wanted`.
+
+    `of` names, in errors, what makes that difference. Raises InputError as `matched` does.
+    """
     if name not in FILTERS:
         raise unknown("filter", name, FILTERS)
     strength = FILTERS[name].strength
     if strength is None:
         able = ", ".join(known for known, kind in FILTERS.items() if kind.strength)
         raise InputError(f"{name} has no strength that could be matched; these have: {able}")
-    if "fov_deg" in FILTERS[name].__dataclass_fields__ and "fov_deg" not in options:
-        widths = [step.options["fov_deg"] for step in aim.steps if step.options.get("fov_deg")]
-        options |= {"fov_deg": widths[0]} if widths else {}
 
     def factory(**varied: object) -> Step:
         return make_filter(name, **options, **varied)
 
-    return match_strength(factory, strength, aim, pictures, extent)
+    return match_strength(factory, strength, wanted, of, pictures, extent)

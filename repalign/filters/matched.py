@@ -67,17 +67,17 @@ class Search:
 def match_strength(
     factory: Callable[..., Step],
     strength: Strength,
-    reference: Filter,
+    wanted: float,
+    of: str,
     pictures: Pictures,
     extent: Sequence[float] | None,
 ) -> Step:
-    """Find the filter whose linear RMS difference lies within 5 % of that of `reference` on `pictures`.
+    """Find the filter whose linear RMS difference lies within 5 % of `wanted` on `pictures`.
 
-    Raises InputError when `reference` changes nothing, or when no strength comes so near.
+    `of` names what makes that difference. Raises InputError when it is none, or when no strength comes so near.
     """
-    wanted = linear_difference(reference, pictures, extent)
     if wanted == 0:
-        raise InputError(f"{reference.spec} changes none of these pictures, so no control can be matched to it")
+        raise InputError(f"{of} changes none of these pictures, so no control can be matched to it")
     search = Search(
         lambda value: factory(**{strength.option: value}),
         strength,
@@ -87,8 +87,8 @@ def match_strength(
     found, reached = search.halve()
     if abs(reached / wanted - 1) > TOLERANCE:
         raise InputError(
-            f"{found.name} comes no nearer to {reference.spec} than {found.spec}: it changes linear light by "
-            f"{reached:.4g} RMS, {reference.spec} by {wanted:.4g}; use another control or reference"
+            f"{found.name} comes no nearer to {of} than {found.spec}: it changes linear light by "
+            f"{reached:.4g} RMS, {of} by {wanted:.4g}; use another control or reference"
         )
     return found
 

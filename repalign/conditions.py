@@ -1,0 +1,203 @@
+"""One encoder, two conditions: what the second one does to the pictures, what it costs, and what controls cost."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from repalign.align import Prepared, against
+from repalign.controls import Control, Sample, controls, sample
+from repalign.extract import Request, extract, pick_device
+from repalign.filters import Filter
+from repalign.infer.difference import score_differences
+from repalign.infer.matched import MatchedScores, matched_scores
+from repalign.infer.matrix import Plan, approximations
+from repalign.infer.peak import peak
+from repalign.optics import median_extent, optics_left
+from repalign.pooling import parse_pool
+from repalign.progress import Track, silent
+from repalign.sides import Options, Side
+from repalign.types import Activations, Inference, Stimuli
+
+MOST_NOTES = 5  # of one run of a filter
+MANTEL_NOTE = (
+    "both views show the same scenes, so which picture stands with which matters by construction: p sits at its "
+    "smallest for any encoder and cannot rank encoders"
+)
+
+
+Known = dict[object, tuple[Sample, tuple[Control, ...]]]  # by pictures, filters, names and seed
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The second view of one encoder: how far it moves the pictures, and controls with the activations they give."""
+
+    taken: Sample
+    controls: tuple[Control, ...] = ()
+    activations: Mapping[str, Activations] | None = None
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What one metric says of the second view: its rows of `summary.csv`, `controls.csv` and `deleted.csv`."""
+
+    summary: pd.DataFrame
+    controls: pd.DataFrame
+    deleted: pd.DataFrame
+
+
+def two_conditions(left: Side, right: Side) -> bool:
+    """Tell whether one encoder sees two versions of the same stimuli, by the same layers."""
+    if left.encoder is None or left.encoder is not right.encoder or left.layers != right.layers:
+        return False
+    return left.stimuli is not right.stimuli or left.activations.filter != right.activations.filter
+
+
+def load_conditions(
+    left: Side, right: Side, names: Sequence[str], options: Options, track: Track = silent, known: Known | None = None
+) -> Conditions:
+    """Measure what the second view does to the pictures, and run the encoder on the first view through controls.
+
+    `names` are the controls, each made as strong as the second view. Where the first view is filtered too there are
+    none: they would have to be as far from it, not from the pictures. `known` keeps what was found for the same
+    pictures and filters, for the next encoder.
+
+    Raises InputError for a name that is no filter, and as `extract` does.
+    """
+    encoder, known = left.encoder, {} if known is None else known
+    assert encoder is not None  # two_conditions has seen to it
+    seen = [(side.activations.meta["fingerprint"], side.activations.filter) for side in (left, right)]
+    key = (*seen, tuple(names), options.seed)
+    if key not in known:
+        known[key] = _measured(left, right, names, options.seed)
+    taken, built = known[key]
+    requests = [Request(encoder, left.layers, parse_pool(options.pool), c.filter) for c in built if c.filter]
+    found = [] if not requests else extract(
+        requests, _kept(left), device=pick_device(options.device), batch_size=options.batch_size,
+        workers=options.workers, track=track,
+    )  # fmt: skip
+    return Conditions(taken, built, {x.filter: x for x in found})
+
+
+def _measured(left: Side, right: Side, names: Sequence[str], seed: int) -> tuple[Sample, tuple[Control, ...]]:
+    """Compare both views on a sample of the pictures, and build the controls."""
+    first, second = _kept(left), _kept(right)
+    taken = sample(first, _through(first, left.filter), _through(second, right.filter), seed)
+    return taken, () if left.filter is not None else tuple(controls(names, taken, right.filter))
+
+
+def _kept(side: Side) -> Stimuli:
+    """Give the stimuli that stayed on both sides, in the order of the activations."""
+    assert side.stimuli is not None  # an encoder saw them
+    place = {name: i for i, name in enumerate(side.stimuli.ids)}
+    return side.stimuli.take([place[name] for name in side.activations.ids])
+
+
+def _through(stimuli: Stimuli, filter_: Filter | None) -> Callable[[int], Image.Image]:
+    def shown(index: int) -> Image.Image:
+        picture = stimuli.load(index)
+        return picture if filter_ is None else filter_(picture, stimuli.extent[index] if stimuli.extent else 1.0)
+
+    return shown
+
+
+def costs(prepared: Prepared, conditions: Conditions, plan: Plan) -> Costs:
+    """Say what the second view costs under one metric: over layers, at the peak, and against every control.
+
+    Layers match one to one. All intervals and p-values come from leaving out the same stimuli, or groups, in turn, and
+    from flipping the signs of what each contributes to a difference.
+    """
+    own, metric = matched_scores(prepared, plan.seed), prepared.metric.spec
+    mean = own.mean()
+    whole, top = mean.estimate(plan.level), peak(prepared, plan.level, plan.seed)
+    said = [n for n in mean.notes if n not in (*prepared.notes, *approximations(prepared.metric))]
+    summary = {
+        "metric": metric, "n": own.n, "n_groups": own.n_groups, "layers": int(np.isfinite(own.scores).sum()),
+        "mean": whole.value[0], "mean_se": whole.se[0], "mean_low": whole.ci_low[0], "mean_high": whole.ci_high[0],
+        "peak_layer": top.layer, "peak": top.value, "held_layer": top.held_layer, "held": top.held_value,
+        "held_se": top.held_se, "held_low": top.held_low, "held_high": top.held_high, "held_share": top.share,
+        "note": "; ".join(dict.fromkeys(filter(None, (*said, top.note)))),
+    }  # fmt: skip
+    rows = []
+    for spec, activations in (conditions.activations or {}).items():
+        other = matched_scores(against(prepared, activations), plan.seed)
+        rows += [frame for pair in ((mean, other.mean()), (own, other)) for frame in _against(*pair, spec, plan)]
+    deleted = pd.DataFrame({"metric": metric, "unit": mean.units, "value": mean.deleted[:, 0]})
+    return Costs(pd.DataFrame([summary]), pd.DataFrame(rows), deleted)
+
+
+def _against(own: MatchedScores, other: MatchedScores, spec: str, plan: Plan) -> list[dict[str, object]]:
+    """Lay out the score under a control and the difference to it, a row a layer."""
+    scored = other.estimate(plan.level)
+    found = score_differences(own, other, plan.n_permutations, plan.level, plan.seed)
+    return [
+        {
+            "control": spec, "metric": own.metric, "layer": layer, "value": scored.value[k], "se": scored.se[k],
+            "ci_low": scored.ci_low[k], "ci_high": scored.ci_high[k], "difference": found.difference[k],
+            "difference_se": found.se[k], "difference_low": found.ci_low[k], "difference_high": found.ci_high[k],
+            "p": found.p_value[k], "note": found.note,
+        }
+        for k, layer in enumerate(own.layers)
+    ]  # fmt: skip
+
+
+def mantel_rows(inference: Inference, spec: str) -> pd.DataFrame:
+    """List Mantel's test of each layer's two RDMs: the permutation test of RSA, with what it can't say."""
+    found, (p, adjusted, q) = (
+        inference.alignment,
+        (np.diagonal(v) for v in (inference.p_values, inference.p_adjusted, inference.q_values)),
+    )
+    return pd.DataFrame(
+        {
+            "test": "mantel", "layer_a": found.layers_a, "layer_b": found.layers_b, "metric": spec,
+            "statistic": np.diagonal(found.scores), "null_mean": np.diagonal(inference.null_mean), "p": p,
+            "p_adjusted": adjusted, "q": q, "n": found.n, "n_groups": inference.n_groups,
+            "n_permutations": inference.n_permutations, "note": MANTEL_NOTE,
+        }
+    )  # fmt: skip
+
+
+def describe_filter(side: Side, taken: Sample | None) -> dict[str, object] | None:
+    """Describe what one side's pictures pass, for `study.json`; None when they pass nothing.
+
+    `taken` is the sample on which the filter's difference was measured, None where it was not.
+    """
+    filter_, encoder = side.filter, side.encoder
+    if filter_ is None or encoder is None:
+        return None
+    said = [str(note) for note in side.activations.meta.get("filter_notes", ())]  # type: ignore[attr-defined]
+    more = [f"and {len(said) - MOST_NOTES} more such notes"] if len(said) > MOST_NOTES else []
+    return {
+        "spec": filter_.spec,
+        "label": filter_.label,
+        "reference": filter_.reference,
+        "notes": [*filter_.notes, *said[:MOST_NOTES], *more],
+        "clipped": side.activations.meta.get("clipped"),
+        "difference": None if taken is None else finite(taken.difference),
+        "transfer": optics_left(filter_, encoder, median_extent(side.stimuli)),
+    }
+
+
+def describe_controls(conditions: Conditions) -> list[dict[str, object]]:
+    """Describe the controls for `study.json`, those that could not be built with the reason."""
+    return [
+        {
+            "name": one.name,
+            "spec": one.filter.spec if one.filter else "",
+            "label": one.filter.label if one.filter else one.name,
+            "difference": finite(one.difference),
+            "ratio": finite(one.ratio),
+            "clipped": (conditions.activations or {})[one.filter.spec].meta.get("clipped") if one.filter else None,
+            "note": one.note,
+        }
+        for one in conditions.controls
+    ]
+
+
+def finite(value: float) -> float | None:
+    """Give a number that JSON can hold."""
+    return value if isfinite(value) else None

@@ -1,0 +1,147 @@
+"""A study of many encoders: one part for each encoder and condition, kept as it is finished, then gathered.
+
+A part is the study folder of one comparison, and appears whole or not at all; a study that was stopped goes on with
+the parts it lacks. What the gathered tables hold is read from the parts alone, so a study that was stopped and one that
+was not are the same.
+"""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from repalign.design import ConditionEntry, Design, EncoderEntry, slug
+from repalign.errors import InputError, RepalignError
+from repalign.folder import remove_leftovers
+from repalign.gather import Part, gather
+from repalign.progress import Track, silent
+from repalign.report import render
+from repalign.study import Comparison, configuration, run
+from repalign.viewing import load_shown
+
+DESIGN = "design.json"
+NOT_NUMBERS = ("out", "force", "device", "batch_size", "workers")  # of a configuration: they don't change what is meant
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An encoder that could not be measured, and why."""
+
+    name: str
+    family: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A study folder, how many parts it took from an earlier run, and the encoders that failed."""
+
+    folder: Path
+    kept: int
+    failed: tuple[Failure, ...]
+
+
+def run_study(
+    design: Design, out: Path | None = None, force: bool = False, command: str = "", track: Track = silent
+) -> Finished:
+    """Run every encoder under every condition, one encoder after the other, and gather the study.
+
+    Parts that are there already, of the same configuration, are kept; `force` computes all again. An encoder that fails
+    is recorded, and the others go on.
+
+    Raises InputError for a folder that is no such study, that another run works on, or that holds parts of another
+    configuration; and when no encoder is left.
+    """
+    out = out or Path(f"repalign-{slug(design.name)}")
+    _claim(out, design)
+    with _alone(out):
+        remove_leftovers(out / "parts")
+        load_shown(design.data, None, design.options.groups, skip_unreadable=design.options.skip_unreadable)
+        wanted = [(e, [_comparison(design, e, c, out, command) for c in design.conditions]) for e in design.encoders]
+        kept = 0 if force else sum(_is_there(one) for _, several in wanted for one in several)
+        failed, parts, known = [], [], {}
+        for entry, comparisons in wanted:
+            try:
+                for one in comparisons:
+                    if force or not _is_there(one):
+                        run(replace(one, force=force), track, known)
+            except Exception as error:  # whatever an encoder's own code raises; the others go on
+                failed.append(Failure(entry.name, entry.family, _said(error)))
+                continue
+            parts += [
+                Part(entry, condition, one.out)
+                for condition, one in zip(design.conditions, comparisons, strict=True)
+                if one.out is not None
+            ]
+        if not parts:
+            raise RepalignError(f"every encoder failed: {'; '.join(f'{one.name}: {one.error}' for one in failed)}")
+        gather(out, design, parts, [asdict(one) for one in failed], command)
+        render(out)
+    return Finished(out, kept, tuple(failed))
+
+
+def _claim(out: Path, design: Design) -> None:
+    """Make the study's folder, or see that it is one."""
+    if not out.parent.is_dir():
+        raise InputError(f"--out {out}: the folder {out.parent} does not exist; make it first")
+    if out.exists() and not (out / DESIGN).is_file():
+        raise InputError(f"--out {out} exists and is no study of many encoders; choose another name")
+    (out / "parts").mkdir(parents=True, exist_ok=True)
+    (out / DESIGN).write_text(json.dumps(asdict(design), indent=1, ensure_ascii=False, default=str) + "\n", "utf-8")
+
+
+def _alone(out: Path) -> Any:  # noqa: ANN401  a context manager
+    """Keep other runs out of the folder while this one lives."""
+    lock = FileLock(out / ".lock", timeout=0)
+    try:
+        return lock.acquire()
+    except Timeout:
+        raise InputError(f"another run works on {out}; wait for it, or choose another --out") from None
+
+
+def _comparison(
+    design: Design, encoder: EncoderEntry, condition: ConditionEntry, out: Path, command: str
+) -> Comparison:
+    """Say what one part computes."""
+    options = replace(
+        design.options,
+        layers=encoder.layers or design.options.layers,
+        pool=encoder.pool or design.options.pool,
+        filter=condition.filter,
+    )
+    folder = out / "parts" / encoder.slug
+    return Comparison(
+        encoder.name, None, design.data, condition.data_b, design.metrics, folder / slug(condition.id), False, options,
+        design.plan, design.stability, design.pairs, design.controls if condition.controls else (), design.tests,
+        condition == design.conditions[0], command,
+    )  # fmt: skip
+
+
+def _is_there(comparison: Comparison) -> bool:
+    """Tell whether a part is finished.
+
+    Raises InputError when it is there with another configuration.
+    """
+    assert comparison.out is not None  # a part has a place
+    comparison.out.parent.mkdir(exist_ok=True)
+    file = comparison.out / "study.json"
+    if not file.is_file():
+        return False
+    old = json.loads(file.read_text(encoding="utf-8"))["config"]
+    new = json.loads(json.dumps(configuration(comparison), default=str))
+    changed = [k for k in old.keys() | new.keys() if k not in NOT_NUMBERS and old.get(k) != new.get(k)]
+    if changed:
+        one = sorted(changed)[0]
+        raise InputError(
+            f"{comparison.out} was computed with another configuration ({one}: {old.get(one)!r}, now "
+            f"{new.get(one)!r}); choose another --out, or give --force to compute everything again"
+        )
+    return True
+
+
+def _said(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    first = text[0] if text else "no message"
+    return first if isinstance(error, RepalignError) else f"{type(error).__name__}: {first}"

@@ -1,0 +1,248 @@
+"""Many encoders under many conditions: whole, resumable after any kill, and honest about what failed."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from filelock import FileLock
+from PIL import Image
+from scipy.stats import t as student
+
+import repalign as ra
+from repalign.design import read_design
+from repalign.errors import InputError, RepalignError, RepalignWarning
+from repalign.infer.jackknife import degrees_of_freedom
+from repalign.many import run_study
+
+DESIGN = """
+title = "Who keeps its geometry?"
+data = "photos"
+groups = "none"
+controls = ["identity", "grey"]
+metrics = ["cka_linear", "rsa"]
+tests = ["mmd2"]
+permutations = 19
+choices = ["None of this is real."]
+[[encoders]]
+name = "python:tinynets:net"
+family = "CNN"
+[[encoders]]
+name = "python:tinynets:nothing"
+family = "ViT"
+[[encoders]]
+name = "python:tinynets:dead"
+family = "windowed"
+[[conditions]]
+id = "cat60"
+filter = "cat:fov_deg=60"
+[[conditions]]
+id = "red"
+filter = "red_removal:amount=0.5"
+controls = false
+"""
+SMALL = (
+    DESIGN[: DESIGN.index('[[encoders]]\nname = "python:tinynets:dead"')]
+    + DESIGN[DESIGN.index('[[conditions]]\nid = "red') :]
+)
+SLUGS = ["python-tinynets-net", "python-tinynets-dead"]
+TABLES = ("alignment.csv", "ranking.csv", "controls.csv", "tests.csv", "layers.csv", "map.csv")
+
+
+@pytest.fixture
+def design(nets, photos, tmp_path):
+    (tmp_path / "who.toml").write_text(DESIGN)
+    return tmp_path / "who.toml"
+
+
+@pytest.fixture(scope="module")
+def finished():
+    """Where the first test leaves the study that it computed."""
+    return {}
+
+
+@pytest.fixture
+def study(design, tmp_path, finished, tmp_path_factory):
+    """The study of the design, computed once and copied for every test."""
+    if not finished:
+        home = tmp_path_factory.mktemp("finished") / "S"
+        finished["done"] = run_study(read_design(design), home, command="repalign study who.toml")
+    shutil.copytree(finished["done"].folder, tmp_path / "S")
+    return replace(finished["done"], folder=tmp_path / "S")
+
+
+def test_a_study_holds_every_encoder_and_condition_and_names_what_failed(study):
+    folder = study.folder
+    meta = json.loads((folder / "study.json").read_text())
+    assert [e["id"] for e in meta["encoders"]] == SLUGS
+    assert meta["families"] == ["CNN", "ViT", "windowed"]
+    assert [(f["name"], f["family"]) for f in meta["failed"]] == [("python:tinynets:nothing", "ViT")]
+    assert "nothing" in meta["failed"][0]["error"]
+    assert meta["choices"] == ["None of this is real."]
+    assert [c["id"] for c in meta["conditions"]] == ["cat60", "red"]
+    assert [len(c["control_filters"]) for c in meta["conditions"]] == [2, 0]
+    for encoder in meta["encoders"]:
+        assert all((folder / page).is_file() for page in encoder["report"].values())
+        assert encoder["transfer"]["cat60"][0]["pixels"] == 16
+        assert encoder["transfer"]["red"] == []
+    assert all((folder / copy).is_file() for thumb in meta["thumbs"] for copy in thumb["copies"].values())
+    assert len(meta["thumbs"]) == 12
+    assert (folder / "report.html").stat().st_size > 10_000
+    assert not list(folder.rglob(".*.part"))
+
+    alignment = pd.read_csv(folder / "alignment.csv")
+    assert len(alignment) == 2 * 2 * 2 * 9  # encoders, conditions, metrics, pairs of layers
+    for slug in SLUGS:
+        for condition in ("cat60", "red"):
+            part = pd.read_csv(folder / "parts" / slug / condition / "alignment.csv")
+            own = alignment[(alignment["encoder"] == slug) & (alignment["condition"] == condition)]
+            assert np.array_equal(own["value"].to_numpy(), part["value"].to_numpy(), equal_nan=True)
+
+
+def test_the_ranking_is_by_the_mean_over_layers_and_its_differences_are_paired(study):
+    ranking = pd.read_csv(study.folder / "ranking.csv")
+    alignment = pd.read_csv(study.folder / "alignment.csv")
+    own = alignment[alignment["layer_a"] == alignment["layer_b"]]
+    means = own.groupby(["condition", "metric", "encoder"])["value"].mean()
+    for (condition, metric), rows in ranking.groupby(["condition", "metric"], sort=False):
+        known = rows[rows["mean"].notna()]
+        assert list(rows["rank"]) == sorted(rows["rank"])
+        assert known["mean"].is_monotonic_decreasing
+        best = known.iloc[0]
+        assert best["difference"] == 0
+        for _, row in known.iterrows():
+            assert row["mean"] == pytest.approx(means[condition, metric, row["encoder"]], rel=1e-12)
+            assert row["difference"] == pytest.approx(row["mean"] - best["mean"], abs=1e-12)
+            assert row["mean_low"] <= row["mean"] <= row["mean_high"]
+
+
+def test_encoders_are_mapped_by_what_they_say_of_the_originals(study, nets, photos):
+    table = pd.read_csv(study.folder / "map.csv").set_index(["encoder_a", "encoder_b"])["similarity"]
+    assert len(table) == 4
+    assert all(table[slug, slug] == 1 for slug in SLUGS)
+    with pytest.warns(RepalignWarning, match="the same for every stimulus"):
+        scores = ra.compare(f"{nets}:net", f"{nets}:dead", str(photos), ["cka_linear"], groups="none")[
+            "cka_linear"
+        ].scores
+    assert table[SLUGS[0], SLUGS[1]] == pytest.approx(np.nanmean(np.diagonal(scores)), rel=1e-12)  # the same depths
+    assert table[SLUGS[0], SLUGS[1]] == table[SLUGS[1], SLUGS[0]]
+
+
+def test_a_finished_study_is_gathered_again_without_computing(study, design, monkeypatch):
+    before = {name: (study.folder / name).read_bytes() for name in TABLES}
+    ran = []
+
+    def refuse(comparison, track, known):
+        ran.append(comparison.a)
+        raise RepalignError("no")
+
+    monkeypatch.setattr("repalign.many.run", refuse)
+    again = run_study(read_design(design), study.folder)
+    assert ran == ["python:tinynets:nothing"]
+    assert again.kept == 4
+    assert {name: (study.folder / name).read_bytes() for name in TABLES} == before
+
+
+def test_other_settings_are_not_mixed_with_finished_parts(study, design):
+    with pytest.raises(InputError, match=r"another configuration \(permutations: 19, now 99\).*--force"):
+        run_study(read_design(design, {"permutations": 99}), study.folder)
+    design.write_text(SMALL)
+    for _ in range(2):
+        done = run_study(read_design(design, {"permutations": 99}), study.folder, force=True)
+        assert done.kept == 0
+        assert json.loads((study.folder / "study.json").read_text())["n_permutations"] == 99
+
+
+def test_parts_computed_on_other_pictures_are_refused(study, design, photos):
+    victim = next(photos.rglob("*.png"))
+    Image.new("RGB", (40, 30), "red").save(victim)
+    shutil.rmtree(study.folder / "parts" / SLUGS[1])
+    with pytest.raises(InputError, match="other pictures"):
+        run_study(read_design(design), study.folder)
+
+
+def test_a_folder_that_is_something_else_is_left_alone(design, photos, tmp_path):
+    with pytest.raises(InputError, match="no study of many encoders"):
+        run_study(read_design(design), photos)
+    with pytest.raises(InputError, match="does not exist; make it first"):
+        run_study(read_design(design), tmp_path / "a" / "b")
+
+
+def test_two_runs_do_not_share_a_folder(study, design):
+    with FileLock(study.folder / ".lock"), pytest.raises(InputError, match="another run works on"):
+        run_study(read_design(design), study.folder)
+
+
+def test_a_study_without_any_encoder_says_all_reasons(design, tmp_path, photos):
+    text = (
+        DESIGN.split("[[encoders]]")[0]
+        + '[[encoders]]\nname = "python:tinynets:nothing"\n'
+        + DESIGN[DESIGN.index("[[cond") :]
+    )
+    design.write_text(text)
+    with pytest.raises(RepalignError, match="every encoder failed: python:tinynets:nothing"):
+        run_study(read_design(design), tmp_path / "S")
+
+
+def test_the_command_reports_failures_last_and_ends_with_one(cli, design, tmp_path):
+    design.write_text(SMALL)
+    code, out, err = cli("study", design, "--out", "S")
+    assert code == 1
+    assert "report.html" in out
+    assert err.strip().splitlines()[-1].startswith("repalign: 1 encoder failed: python:tinynets:nothing")
+    assert cli("report", "S")[0] == 0
+
+
+def test_a_study_killed_again_and_again_ends_with_the_same_bytes(study, design, tmp_path):
+    """Killed while its first part is computed, after that part, and after another; then left to finish."""
+    folder = tmp_path / "K"
+    command = [sys.executable, "-m", "repalign", "study", str(design), "--out", "K"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    for parts in (0, 1, 2):
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        while process.poll() is None and not _reached(folder, parts):
+            time.sleep(0.02)
+        assert process.poll() is None, "it was over before it could be killed"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (folder / "alignment.csv").exists()
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr  # one encoder does not exist
+    for name in TABLES:
+        assert (folder / name).read_bytes() == (study.folder / name).read_bytes(), name
+    assert not list(folder.rglob(".*.part"))
+
+
+def _reached(folder: Path, parts: int) -> bool:
+    begun = any(folder.glob("parts/*")) if parts == 0 else False
+    return begun or 0 < parts <= len(list(folder.glob("parts/*/*/study.json")))
+
+
+def test_the_difference_of_two_encoders_is_the_jackknife_of_their_difference(study):
+    ranking = pd.read_csv(study.folder / "ranking.csv")
+    cka = ranking[ranking["metric"].str.startswith("cka") & (ranking["condition"] == "cat60")].set_index("encoder")
+    best, other = cka.index[:2]
+    lost = [_deleted(study.folder, one) for one in (other, best)]
+    theta = lost[0] - lost[1]
+    assert len(theta) == 12
+    se = np.sqrt(11 / 12 * ((theta - theta.mean()) ** 2).sum())
+    half = student.ppf(0.975, degrees_of_freedom(theta)) * se
+    row = cka.loc[other]
+    assert [row["difference_low"], row["difference_high"]] == pytest.approx(
+        [row["difference"] - half, row["difference"] + half], rel=1e-9
+    )
+
+
+def _deleted(folder, encoder):
+    table = pd.read_csv(folder / "parts" / encoder / "cat60" / "deleted.csv")
+    return table[table["metric"].str.startswith("cka")]["value"].to_numpy()
