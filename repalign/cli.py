@@ -136,8 +136,8 @@ def study(
         Path | None, typer.Option(help="Folder of the study; default: repalign-NAME, after the design.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Compute every part again.")] = False,
-    device: Device = "auto",
-    batch_size: Batch = 32,
+    device: Annotated[str | None, typer.Option(help="Another device than the design's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Pictures in one forward pass.")] = None,
     workers: Workers = None,
     skip_unreadable: SkipUnreadable = False,
 ) -> None:

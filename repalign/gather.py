@@ -61,7 +61,7 @@ def gather(out: Path, design: Design, parts: Sequence[Part], failed: Sequence[Ma
     metrics = [parse_metric(spec) for spec in design.metrics]
     _write(out / "ranking.csv", _ranking(design, parts, metrics))
     with collected_warnings():  # of layers without a score; the parts have said so
-        table = encoder_map(first, metrics[0], design)
+        table = encoder_map([part for part in parts if (part.folder / FEATURES).is_file()], metrics[0], design)
     _write(out / "map.csv", table)
     thumbs = _thumbnails(out, design, parts, metas)
     meta = _describe(design, parts, metas, failed, command) | {"thumbs": thumbs}
@@ -108,10 +108,7 @@ def _ranking(design: Design, parts: Sequence[Part], metrics: Sequence[Metric]) -
         of_it = {part.encoder.slug: part for part in parts if part.condition == condition}
         summaries = {name: _by_metric(part) for name, part in of_it.items()}
         for metric in metrics:
-            scores = {
-                name: _mean(part, summaries[name][metric.spec], metric, design.plan.seed)
-                for name, part in of_it.items()
-            }
+            scores = {name: mean_scores(part, metric, design.plan.seed) for name, part in of_it.items()}
             plan = design.plan
             ranked = rank(scores, metric.higher_is_similar, plan.n_permutations, plan.level, plan.seed)
             rows += [
@@ -139,8 +136,9 @@ def _by_metric(part: Part) -> dict[str, dict[str, Any]]:
     return {str(row["metric"]): dict(row) for row in part.table("summary").to_dict("records")}  # type: ignore[call-overload]
 
 
-def _mean(part: Part, summary: Mapping[str, Any], metric: Metric, seed: int) -> MatchedScores:
-    """Read the mean over layers of a part, with each unit left out."""
+def mean_scores(part: Part, metric: Metric, seed: int = 0) -> MatchedScores:
+    """Read the mean over layers of a finished part under one metric, with each unit left out."""
+    summary = _by_metric(part)[metric.spec]
     deleted = part.table("deleted")
     deleted = deleted.loc[deleted["metric"] == metric.spec]
     return MatchedScores(

@@ -12,17 +12,19 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from repalign.conditions import Known
 from repalign.design import ConditionEntry, Design, EncoderEntry, slug
 from repalign.errors import InputError, RepalignError
 from repalign.folder import remove_leftovers
 from repalign.gather import Part, gather
 from repalign.progress import Track, silent
 from repalign.report import render
+from repalign.report.figures import write_whole
 from repalign.study import Comparison, configuration, run
 from repalign.viewing import load_shown
 
 DESIGN = "design.json"
-NOT_NUMBERS = ("out", "force", "device", "batch_size", "workers")  # of a configuration: they don't change what is meant
+NOT_NUMBERS = ("out", "force", "device", "batch_size", "workers", "save_features")  # they don't change what is meant
 
 
 @dataclass(frozen=True)
@@ -61,20 +63,17 @@ def run_study(
         load_shown(design.data, None, design.options.groups, skip_unreadable=design.options.skip_unreadable)
         wanted = [(e, [_comparison(design, e, c, out, command) for c in design.conditions]) for e in design.encoders]
         kept = 0 if force else sum(_is_there(one) for _, several in wanted for one in several)
+        _write_design(out, design)
         failed, parts, known = [], [], {}
         for entry, comparisons in wanted:
             try:
                 for one in comparisons:
-                    if force or not _is_there(one):
-                        run(replace(one, force=force), track, known)
+                    _run_part(one, force, track, known)
             except Exception as error:  # whatever an encoder's own code raises; the others go on
                 failed.append(Failure(entry.name, entry.family, _said(error)))
-                continue
-            parts += [
-                Part(entry, condition, one.out)
-                for condition, one in zip(design.conditions, comparisons, strict=True)
-                if one.out is not None
-            ]
+            else:
+                pairs = zip(design.conditions, comparisons, strict=True)
+                parts += [Part(entry, condition, one.folder) for condition, one in pairs]
         if not parts:
             raise RepalignError(f"every encoder failed: {'; '.join(f'{one.name}: {one.error}' for one in failed)}")
         gather(out, design, parts, [asdict(one) for one in failed], command)
@@ -89,7 +88,13 @@ def _claim(out: Path, design: Design) -> None:
     if out.exists() and not (out / DESIGN).is_file():
         raise InputError(f"--out {out} exists and is no study of many encoders; choose another name")
     (out / "parts").mkdir(parents=True, exist_ok=True)
-    (out / DESIGN).write_text(json.dumps(asdict(design), indent=1, ensure_ascii=False, default=str) + "\n", "utf-8")
+    if not (out / DESIGN).is_file():
+        _write_design(out, design)
+
+
+def _write_design(out: Path, design: Design) -> None:
+    text = json.dumps(asdict(design), indent=1, ensure_ascii=False, default=str) + "\n"
+    write_whole(out / DESIGN, text.encode())
 
 
 def _alone(out: Path) -> Any:  # noqa: ANN401  a context manager
@@ -119,14 +124,19 @@ def _comparison(
     )  # fmt: skip
 
 
+def _run_part(part: Comparison, force: bool, track: Track, known: Known) -> None:
+    """Compute a part unless it is finished."""
+    if force or not _is_there(part):
+        part.folder.parent.mkdir(exist_ok=True)
+        run(replace(part, force=force), track, known)
+
+
 def _is_there(comparison: Comparison) -> bool:
     """Tell whether a part is finished.
 
     Raises InputError when it is there with another configuration.
     """
-    assert comparison.out is not None  # a part has a place
-    comparison.out.parent.mkdir(exist_ok=True)
-    file = comparison.out / "study.json"
+    file = comparison.folder / "study.json"
     if not file.is_file():
         return False
     old = json.loads(file.read_text(encoding="utf-8"))["config"]

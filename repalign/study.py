@@ -72,6 +72,11 @@ class Comparison:
     save_features: bool = False
     command: str = ""
 
+    @property
+    def folder(self) -> Path:
+        """Give the study folder: the one asked for, or a new one named after the two sides."""
+        return self.out or _free_name(self)
+
 
 def run(comparison: Comparison, track: Track = silent, known: Known | None = None) -> Path:
     """Compute a comparison, write its study folder with figures and page, and return the folder.
@@ -84,7 +89,7 @@ def run(comparison: Comparison, track: Track = silent, known: Known | None = Non
     metrics = [parse_metric(m) for m in comparison.metrics]
     if len(set(metrics)) < len(metrics):
         raise InputError(f"a metric is asked for twice: {', '.join(comparison.metrics)}")
-    out = comparison.out or _free_name(comparison)
+    out = comparison.folder
     check_out(out, comparison.force)
     began = time.perf_counter()
     with collected_warnings() as messages:

@@ -1,5 +1,6 @@
 """A study's TOML file: read whole, and every mistake named with its key before anything runs."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from repalign.controls import CONTROLS
 from repalign.design import read_design
 from repalign.errors import InputError
-from repalign.filters import load_filter
+from repalign.filters import catvision, load_filter
 from repalign.metrics import parse_metric
 
 ROOT = Path(__file__).parents[1]
@@ -100,7 +101,9 @@ def test_a_file_that_is_not_there(tmp_path):
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "experiments").glob("*.toml")), ids=lambda p: p.name)
-def test_the_designs_in_the_repository_are_whole(file):
+def test_the_designs_in_the_repository_are_whole(file, monkeypatch):
+    if find_spec("catvision") is None:  # optional: reading a design looks for it, this test does not need it
+        monkeypatch.setattr(catvision, "_filter", lambda: None)
     design = read_design(file)
     assert design.title
     assert design.choices

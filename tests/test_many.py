@@ -161,6 +161,30 @@ def test_other_settings_are_not_mixed_with_finished_parts(study, design):
         assert json.loads((study.folder / "study.json").read_text())["n_permutations"] == 99
 
 
+def test_a_refused_run_leaves_the_design_as_it_was(study, design):
+    before = (study.folder / "design.json").read_bytes()
+    with pytest.raises(InputError, match="another configuration"):
+        run_study(read_design(design, {"permutations": 99}), study.folder)
+    assert (study.folder / "design.json").read_bytes() == before
+
+
+def test_a_condition_may_be_put_before_the_first(study, design):
+    new = '[[conditions]]\nid = "grey"\nfilter = "grey"\ncontrols = false\n'
+    design.write_text(DESIGN.replace("[[conditions]]", new + "[[conditions]]", 1))
+    before = pd.read_csv(study.folder / "map.csv")
+    done = run_study(read_design(design), study.folder)
+    assert done.kept == 4
+    assert list(dict.fromkeys(pd.read_csv(study.folder / "alignment.csv")["condition"])) == ["grey", "cat60", "red"]
+    pd.testing.assert_frame_equal(pd.read_csv(study.folder / "map.csv"), before)
+
+
+def test_the_designs_device_and_batch_stand_unless_others_are_given(cli, design, tmp_path):
+    design.write_text('device = "cpu"\nbatch_size = 5\n' + SMALL)
+    assert cli("study", design, "--out", "S")[0] == 1
+    meta = json.loads((tmp_path / "S" / "parts" / SLUGS[0] / "red" / "study.json").read_text())
+    assert (meta["config"]["device"], meta["config"]["batch_size"]) == ("cpu", 5)
+
+
 def test_parts_computed_on_other_pictures_are_refused(study, design, photos):
     victim = next(photos.rglob("*.png"))
     Image.new("RGB", (40, 30), "red").save(victim)

@@ -49,7 +49,7 @@ def heatmap_figure(study: Study, metric: Metric) -> Figure:
     if max(scores.shape) <= ANNOTATED:
         _write_scores(axes, scores, muted)
     bar = figure.add_axes(((1.6 + width + 0.18) / total_w, 1.3 / total_h, 0.15 / total_w, height / total_h))
-    _draw_bar(bar, metric, tail_end(study.lowest()))
+    draw_bar(bar, metric, tail_end(study.lowest()))
     _write_titles(axes, study, metric)
     _write_legend(axes, study, scores, muted)
     return figure
@@ -129,7 +129,8 @@ def _write_scores(axes: Axes, scores: np.ndarray, muted: np.ndarray) -> None:
             )
 
 
-def _draw_bar(axes: Axes, metric: Metric, low: float) -> None:
+def draw_bar(axes: Axes, metric: Metric, low: float) -> None:
+    """Draw the colour scale from `low` to 1."""
     values = np.linspace(low, 1.0, 512)
     axes.imshow(
         score_map()((values[:, None] + 1) / 2),

@@ -1,6 +1,5 @@
 """The plain parts of the page: facts, tables, and how the study was made."""
 
-import json
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ from repalign.report.depth_charts import ONE_DIRECTION
 from repalign.report.saved import Side, Study
 from repalign.report.scores import Pair, diagonal, top_pairs
 from repalign.report.sentences import ONE_CHANNEL, described
-from repalign.report.wording import big, counted, interval, number, per_cent, probability
+from repalign.report.wording import big, counted, interval, number, per_cent, plain, probability
 
 TABLED = 2_500
 """Up to so many layer pairs a page carries every score as a table."""
@@ -136,9 +135,9 @@ def made_from(study: Study) -> dict[str, Any]:
     return {
         "created": str(meta.get("created") or "")[:16].replace("T", " "),
         "command": str(meta["command"]),
-        "config": [(str(k), _plain(v)) for k, v in config.items() if v is not None],
+        "config": [(str(k), plain(v)) for k, v in config.items() if v is not None],
         "filters": filter_rows(study),
-        "versions": [(str(k), _plain(v)) for k, v in meta["versions"].items()],
+        "versions": [(str(k), plain(v)) for k, v in meta["versions"].items()],
         "sure": certainty_rows(study),
         "prints": _fingerprints(study),
         "timings": [(str(k).replace("_", " "), f"{float(v):.1f} s") for k, v in (meta.get("timings") or {}).items()],
@@ -165,15 +164,6 @@ def _cited(study: Study) -> list[dict[str, str]]:
         cited.append({"label": one.label, "id": one.spec, "options": "", "reference": one.reference})
     for metric, one in zip(study.metrics, study.meta["metrics"], strict=True):
         unsaid = {k: v for k, v in (one.get("options") or {}).items() if f"{k}=" not in metric.id}
-        options = ", ".join(f"{k} = {_plain(v)}" for k, v in unsaid.items())
+        options = ", ".join(f"{k} = {plain(v)}" for k, v in unsaid.items())
         cited.append({"label": metric.label, "id": metric.id, "options": options, "reference": metric.reference})
     return cited
-
-
-def _plain(value: object) -> str:
-    """Write a value of the configuration as a person would."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and not any(isinstance(v, dict | list) for v in value):
-        return ", ".join(_plain(v) for v in value)
-    return json.dumps(value, ensure_ascii=False)

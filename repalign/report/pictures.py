@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from repalign.errors import InputError
 from repalign.report.conditions import condition_name, is_paired
@@ -47,10 +48,10 @@ def picture_strip(study: Study) -> Strip:
     chosen = [kept[k] for k in ticks(len(kept), SHOWN_PICTURES)] if kept else []
     thumbs = tuple(
         Thumb(
-            picture=_picture(study, str(one["file"])),
+            picture=picture_uri(study.path, str(one["file"])),
             name=str(one.get("id") or ""),
             group=str(one.get("group") or one.get("label") or ""),
-            copy=_picture(study, str(one["file_b"])) if one.get("file_b") else "",
+            copy=picture_uri(study.path, str(one["file_b"])) if one.get("file_b") else "",
         )
         for one in chosen
     )
@@ -75,12 +76,14 @@ def _counted(title: str, counts: Mapping[str, int]) -> tuple[str, tuple[tuple[st
     return title, shown, len(counts) - len(shown)
 
 
-def _picture(study: Study, name: str) -> str:
-    file = (study.path / name).resolve()
-    if not file.is_relative_to(study.path.resolve()):
-        raise InputError(
-            f"{study.path / 'study.json'} names a picture outside its folder ({name}); run the study again"
-        )
+def picture_uri(folder: Path, name: str) -> str:
+    """Read a picture of a study as a data URI.
+
+    Raises InputError when it is missing, is no picture a page can show, or lies outside the study.
+    """
+    file = (folder / name).resolve()
+    if not file.is_relative_to(folder.resolve()):
+        raise InputError(f"{folder / 'study.json'} names a picture outside its folder ({name}); run the study again")
     if file.suffix.lower() not in PICTURE_TYPES:
         raise InputError(f"{file} is no picture a page can show ({', '.join(PICTURE_TYPES)}); run the study again")
     if not file.is_file():

@@ -7,9 +7,7 @@ import numpy as np
 from repalign.report.conditions import answered, asked, is_paired
 from repalign.report.saved import Metric, Side, Study
 from repalign.report.scores import Pair, diagonal, least_pair, top_pairs
-from repalign.report.wording import clip, counted, interval, listed, number, per_cent, probability
-
-SHOWN_SKIPPED = 5
+from repalign.report.wording import clip, counted, interval, listed, number, per_cent, probability, said_of_skipped
 
 SHOWN_LOUD = 4
 
@@ -114,7 +112,7 @@ def caveats(study: Study) -> list[str]:
         stimuli = study.meta["stimuli"].get(key)
         if stimuli:
             said.extend(f"{stimuli['name']}: {note}" for note in stimuli.get("notes") or ())
-            said.extend(_skipped(stimuli["name"], stimuli.get("skipped") or []))
+            said.extend(said_of_skipped(stimuli["name"], stimuli.get("skipped") or []))
     said.extend(str(warning) for warning in study.meta.get("warnings") or ())
     said.extend(text for side in (study.a, study.b) if (text := _one_channel(study, side)))
     return list(dict.fromkeys(said))
@@ -131,15 +129,6 @@ def _one_channel(study: Study, side: Side) -> str:
     linear = any(metric.name == "cka_linear" for metric in study.metrics)
     hears = "linear CKA hears" if linear else "distances and inner products hear"
     return f"{side.name}: one channel carries {listed(shown)}, and {hears} mostly that one"
-
-
-def _skipped(name: str, skipped: list[list[str]]) -> list[str]:
-    if not skipped:
-        return []
-    shown = "; ".join(f"{one} ({reason})" for one, reason in skipped[:SHOWN_SKIPPED])
-    more = f"; and {len(skipped) - SHOWN_SKIPPED:,} more" if len(skipped) > SHOWN_SKIPPED else ""
-    left = "is left out" if len(skipped) == 1 else "are left out"
-    return [f"{counted(len(skipped), 'picture')} of {name} could not be read and {left}: {shown}{more}."]
 
 
 def _place(study: Study, pair: Pair) -> str:

@@ -1,7 +1,11 @@
 """How numbers and names are written in every table, figure and page."""
 
+import json
 import math
 import re
+from collections.abc import Sequence
+
+SHOWN_SKIPPED = 5
 
 
 def number(value: float | int, digits: int = 2) -> str:
@@ -99,3 +103,22 @@ def ticks(n: int, most: int) -> list[int]:
 def slug(text: str) -> str:
     """Make a file name of a metric's id."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip(".-") or "metric"
+
+
+def plain(value: object) -> str:
+    """Write a value of the configuration as a person would."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and not any(isinstance(v, dict | list) for v in value):
+        return ", ".join(plain(v) for v in value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def said_of_skipped(name: str, skipped: Sequence[Sequence[str]]) -> list[str]:
+    """Say how many files of `name` were left out, the first of them with the reason; nothing when none was."""
+    if not skipped:
+        return []
+    shown = "; ".join(f"{one} ({reason})" for one, reason in skipped[:SHOWN_SKIPPED])
+    more = f"; and {len(skipped) - SHOWN_SKIPPED:,} more" if len(skipped) > SHOWN_SKIPPED else ""
+    left = "is left out" if len(skipped) == 1 else "are left out"
+    return [f"{counted(len(skipped), 'file')} of {name} could not be read and {left}: {shown}{more}."]

@@ -124,7 +124,7 @@ def test_caveats_hold_notes_warnings_and_what_was_left_out_once(tmp_path):
     said = caveats(read_study(folder))
     assert said[0].startswith("pocket:dino: untrained, ")
     assert said[1] == "bundled:photos: few groups"
-    assert said[2].startswith("7 pictures of bundled:photos could not be read and are left out: 0.jpg (cut short); ")
+    assert said[2].startswith("7 files of bundled:photos could not be read and are left out: 0.jpg (cut short); ")
     assert said[2].endswith("4.jpg (cut short); and 2 more.")
     assert said[3:] == ["w1"]
 

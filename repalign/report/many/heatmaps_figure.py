@@ -5,14 +5,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from repalign.report.colours import score_map, score_rgba, tail_end
-from repalign.report.heatmap import INK, QUIET
+from repalign.report.colours import score_rgba, tail_end
+from repalign.report.heatmap import INK, QUIET, draw_bar
 from repalign.report.many.heatmaps import mapped
 from repalign.report.many.looks import Look, looks_of
 from repalign.report.many.paper import head, mark, say_below, under
 from repalign.report.many.saved import Condition, ManyStudy, SavedEncoder
 from repalign.report.saved import Metric
-from repalign.report.wording import clip, number
+from repalign.report.wording import clip
 
 MAP, ACROSS, DOWN = 1.35, 0.28, 0.5
 """Inches of a map, and between maps."""
@@ -36,7 +36,7 @@ def heatmaps_figure(study: ManyStudy, condition: Condition, metric: Metric) -> F
         _draw(axes, study.scores[condition.id, encoder.id, metric.id][0], encoder, looks[encoder.id])
     lowest = min((float(np.nanmin(m)) for m in _known(study, condition, metric)), default=0.0)
     bar = figure.add_axes(((width - 0.5) / width, (height - MAP - 0.22) / height, 0.12 / width, MAP / height))
-    _draw_bar(bar, tail_end(lowest), metric)
+    draw_bar(bar, metric, tail_end(lowest))
     said = f"{under(study, condition)}; in each map {AXES}"
     head(figure, f"{metric.label}, layer by layer", said)
     say_below(figure, study)
@@ -67,21 +67,3 @@ def _draw(axes: Axes, scores: np.ndarray, encoder: SavedEncoder, look: Look) -> 
         fontsize=7,
         color=INK,
     )
-
-
-def _draw_bar(axes: Axes, low: float, metric: Metric) -> None:
-    values = np.linspace(low, 1.0, 256)
-    axes.imshow(
-        score_map()((values[:, None] + 1) / 2),
-        origin="lower",
-        aspect="auto",
-        extent=(0, 1, low, 1.0),
-        interpolation="nearest",
-    )
-    axes.yaxis.tick_right()
-    marks = ([low] if low < 0 else []) + [0.0, 0.5, 1.0]
-    axes.set(xticks=[], yticks=marks, yticklabels=[number(v, 1) for v in marks])
-    axes.tick_params(length=2.5, color=QUIET, labelcolor=INK, labelsize=7.5)
-    axes.spines[:].set_color(QUIET)
-    if not metric.higher_is_similar:
-        axes.set_title("lower is\nmore alike", fontsize=6.5, color=QUIET)

@@ -1,11 +1,10 @@
 """How a study of many encoders was made: choices, configuration, versions, fingerprints, and how to cite."""
 
-import json
 import math
 from typing import Any
 
 from repalign.report.many.saved import ManyStudy
-from repalign.report.wording import big, counted, share, significant
+from repalign.report.wording import big, counted, plain, share, significant
 
 
 def facts(study: ManyStudy) -> list[tuple[str, str, str]]:
@@ -32,8 +31,8 @@ def made_from(study: ManyStudy) -> dict[str, Any]:
         "created": str(meta.get("created") or "")[:16].replace("T", " "),
         "command": str(meta["command"]),
         "choices": [str(one) for one in meta.get("choices") or ()],
-        "config": [(str(k), _plain(v)) for k, v in config.items() if v is not None],
-        "versions": [(str(k), _plain(v)) for k, v in meta["versions"].items()],
+        "config": [(str(k), plain(v)) for k, v in config.items() if v is not None],
+        "versions": [(str(k), plain(v)) for k, v in meta["versions"].items()],
         "conditions": [(one.label, _condition(study, k)) for k, one in enumerate(study.conditions)],
         "prints": [(e.described, f"{e.source} {e.fingerprint}".strip()) for e in study.encoders],
         "timings": [(str(k).replace("_", " "), f"{v:.1f} s") for k, v in timings.items() if isinstance(v, int | float)],
@@ -55,12 +54,3 @@ def _condition(study: ManyStudy, k: int) -> str:
     parts += [f"RMS difference in linear light {significant(one.difference)}"] if math.isfinite(one.difference) else []
     parts += [f"{share(one.clipped)} of pixels clipped"] if math.isfinite(one.clipped) else []
     return "; ".join(parts) or "as it is"
-
-
-def _plain(value: object) -> str:
-    """Write a value of the configuration as a person would."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and not any(isinstance(v, dict | list) for v in value):
-        return ", ".join(_plain(v) for v in value)
-    return json.dumps(value, ensure_ascii=False)

@@ -5,7 +5,7 @@ import math
 from repalign.report.many.saved import Condition, Interval, ManyStudy, Ranked
 from repalign.report.saved import Metric
 from repalign.report.sentences import UNTRAINED
-from repalign.report.wording import counted, interval, listed, number
+from repalign.report.wording import counted, interval, listed, number, said_of_skipped
 
 NAMED = 4
 """At most so many encoders are named one by one in a sentence."""
@@ -13,7 +13,6 @@ NAMED = 4
 NO_P = "no p: "
 """What a note in the ranking begins with that says why there is no p."""
 
-SHOWN_SKIPPED = 5
 
 PAPER_STYLE = (
     "paper-style, not a reproduction: what the paper leaves open is decided here, as listed under “How this was made”"
@@ -100,7 +99,7 @@ def caveats(study: ManyStudy) -> list[str]:
         said.append(f"{listed(raw)}: {UNTRAINED}")
     said += [str(note) for note in study.meta.get("notes") or ()]
     said += [f"{study.originals.name}: {note}" for note in study.stimuli.get("notes") or ()]
-    said += _skipped(study)
+    said += said_of_skipped(study.originals.name, study.stimuli.get("skipped") or [])
     said += [f"{one.label}: {note}" for one in study.conditions for note in one.notes]
     said += _encoder_notes(study)
     said += [str(warning) for warning in study.meta.get("warnings") or ()]
@@ -126,13 +125,3 @@ def _encoder_notes(study: ManyStudy) -> list[str]:
         f"{listed(names) if len(names) <= NAMED else counted(len(names), 'encoder')}: {note}"
         for note, names in whose.items()
     ]
-
-
-def _skipped(study: ManyStudy) -> list[str]:
-    skipped = study.stimuli.get("skipped") or []
-    if not skipped:
-        return []
-    shown = "; ".join(f"{one} ({reason})" for one, reason in skipped[:SHOWN_SKIPPED])
-    more = f"; and {len(skipped) - SHOWN_SKIPPED:,} more" if len(skipped) > SHOWN_SKIPPED else ""
-    left = "is left out" if len(skipped) == 1 else "are left out"
-    return [f"{counted(len(skipped), 'picture')} of {study.originals.name} {left}: {shown}{more}"]

@@ -1,12 +1,9 @@
 """The strip of pictures: originals, and below each its copy under every condition."""
 
-import base64
 from dataclasses import dataclass
-from pathlib import Path
 
-from repalign.errors import InputError
 from repalign.report.many.saved import ManyStudy
-from repalign.report.pictures import PICTURE_TYPES
+from repalign.report.pictures import picture_uri
 from repalign.report.wording import ticks
 
 SHOWN = 12
@@ -46,16 +43,3 @@ def many_strip(study: ManyStudy) -> ManyStrip | None:
             rows.append(StripRow(condition.label, tuple(picture_uri(study.path, str(f)) if f else "" for f in files)))
     names = tuple(str(one.get("id") or "") for one in chosen)
     return ManyStrip(names, tuple(str(one.get("group") or one.get("label") or "") for one in chosen), tuple(rows))
-
-
-def picture_uri(folder: Path, name: str) -> str:
-    """Read a picture of a study as a data URI; raises InputError as `many_strip` does."""
-    file = (folder / name).resolve()
-    if not file.is_relative_to(folder.resolve()):
-        raise InputError(f"{folder / 'study.json'} names a picture outside its folder ({name}); run the study again")
-    if file.suffix.lower() not in PICTURE_TYPES:
-        raise InputError(f"{file} is no picture a page can show ({', '.join(PICTURE_TYPES)}); run the study again")
-    if not file.is_file():
-        raise InputError(f"{file} is missing and study.json lists it; put it back or run the study again")
-    encoded = base64.b64encode(file.read_bytes()).decode("ascii")
-    return f"data:{PICTURE_TYPES[file.suffix.lower()]};base64,{encoded}"
