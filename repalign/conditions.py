@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, nan, sqrt
+from statistics import fmean
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
 from repalign.align import Prepared, against
-from repalign.controls import Control, Sample, controls, sample
+from repalign.controls import Control, Sample, controls, sample, tightened
 from repalign.extract import Request, extract, pick_device
 from repalign.filters import Filter
+from repalign.filters.light import picture_squares
 from repalign.infer.difference import score_differences
 from repalign.infer.matched import MatchedScores, matched_scores
 from repalign.infer.matrix import Plan, approximations
@@ -23,20 +25,25 @@ from repalign.sides import Options, Side
 from repalign.types import Activations, Inference, Stimuli
 
 MOST_NOTES = 5  # of one run of a filter
+ENDS = ("se", "_low", "_high")  # of the columns that hold standard errors and intervals
 MANTEL_NOTE = (
     "both views show the same scenes, so which picture stands with which matters by construction: p sits at its "
     "smallest for any encoder and cannot rank encoders"
 )
 
 
-Known = dict[object, tuple[Sample, tuple[Control, ...]]]  # by pictures, filters, names and seed
+Measured = tuple[float, Sample, tuple[Control, ...]]  # how far apart the views are, a sample of them, the controls
+Known = dict[object, Measured]  # by pictures, filters, names and seed
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """The second view of one encoder: how far it moves the pictures, and controls with the activations they give."""
+    """The second view of one encoder: how far it is from the first, and controls with the activations they give.
 
-    taken: Sample
+    `moved` is the root mean square between both views in linear light 0..1, over all pictures; NaN where sizes differ.
+    """
+
+    moved: float
     controls: tuple[Control, ...] = ()
     activations: Mapping[str, Activations] | None = None
 
@@ -68,26 +75,54 @@ def load_conditions(
 
     Raises InputError for a name that is no filter, and as `extract` does.
     """
-    encoder, known = left.encoder, {} if known is None else known
-    assert encoder is not None  # two_conditions has seen to it
+    known = {} if known is None else known
     seen = [(side.activations.meta["fingerprint"], side.activations.filter) for side in (left, right)]
     key = (*seen, tuple(names), options.seed)
-    if key not in known:
-        known[key] = _measured(left, right, names, options.seed)
-    taken, built = known[key]
+    first_time = key not in known
+    moved, taken, built = known[key] if key in known else _measured(left, right, names, options.seed)
+    found = _seen_through(built, left, options, track)
+    if first_time:
+        tight = [tightened(c, _strength(c, found, moved), taken, right.filter) for c in built]
+        changed = [new for new, old in zip(tight, built, strict=True) if new is not old]
+        found |= _seen_through(changed, left, options, track)
+        pairs = zip(tight, built, strict=True)
+        built = tuple(min(pair, key=lambda c: abs(_strength(c, found, moved) - 1)) for pair in pairs)
+        known[key] = (moved, taken, built)
+    told = tuple(c if c.filter is None else c.measured(_strength(c, found), moved) for c in built)
+    return Conditions(moved, told, {c.filter.spec: found[c.filter.spec] for c in told if c.filter})
+
+
+def _measured(left: Side, right: Side, names: Sequence[str], seed: int) -> Measured:
+    """Compare both views, on all pictures and on a sample of them, and build the controls."""
+    first, second = _kept(left), _kept(right)
+    views = _through(first, left.filter), _through(second, right.filter)
+    taken = sample(first, *views, seed)
+    if left.filter is None and left.stimuli is right.stimuli:
+        moved = float(right.activations.meta["difference"])  # type: ignore[arg-type]
+    else:
+        moved = sqrt(fmean(picture_squares(*(view(i) for view in views)) for i in range(len(first))))
+    return moved, taken, () if left.filter is not None else tuple(controls(names, taken, right.filter))
+
+
+def _seen_through(built: Sequence[Control], left: Side, options: Options, track: Track) -> dict[str, Activations]:
+    """Run the encoder on the first view through every control."""
+    encoder = left.encoder
+    assert encoder is not None  # two_conditions has seen to it
     requests = [Request(encoder, left.layers, parse_pool(options.pool), c.filter) for c in built if c.filter]
-    found = [] if not requests else extract(
+    if not requests:
+        return {}
+    found = extract(
         requests, _kept(left), device=pick_device(options.device), batch_size=options.batch_size,
         workers=options.workers, track=track,
     )  # fmt: skip
-    return Conditions(taken, built, {x.filter: x for x in found})
+    return {x.filter: x for x in found}
 
 
-def _measured(left: Side, right: Side, names: Sequence[str], seed: int) -> tuple[Sample, tuple[Control, ...]]:
-    """Compare both views on a sample of the pictures, and build the controls."""
-    first, second = _kept(left), _kept(right)
-    taken = sample(first, _through(first, left.filter), _through(second, right.filter), seed)
-    return taken, () if left.filter is not None else tuple(controls(names, taken, right.filter))
+def _strength(control: Control, found: Mapping[str, Activations], wanted: float = 1.0) -> float:
+    """Give the difference a control makes over all pictures, as a ratio of `wanted`; NaN where there is none."""
+    if control.filter is None or not wanted > 0:
+        return nan
+    return float(found[control.filter.spec].meta["difference"]) / wanted  # type: ignore[arg-type]
 
 
 def _kept(side: Side) -> Stimuli:
@@ -125,9 +160,15 @@ def costs(prepared: Prepared, conditions: Conditions, plan: Plan) -> Costs:
     rows = []
     for spec, activations in (conditions.activations or {}).items():
         other = matched_scores(against(prepared, activations), plan.seed)
-        rows += [frame for pair in ((mean, other.mean()), (own, other)) for frame in _against(*pair, spec, plan)]
+        both = np.isfinite(own.scores) & np.isfinite(other.scores)  # a mean and its difference are over the same layers
+        for pair in ((own.keep(both).mean(), other.keep(both).mean()), (own, other)):
+            rows += _against(*pair, spec, plan)
     deleted = pd.DataFrame({"metric": metric, "unit": mean.units, "value": mean.deleted[:, 0]})
-    return Costs(pd.DataFrame([summary]), pd.DataFrame(rows), deleted)
+    tables = pd.DataFrame([summary]), pd.DataFrame(rows)
+    if plan.interval == "none":
+        for table in tables:
+            table.loc[:, [name for name in table.columns if name.endswith(ENDS)]] = nan
+    return Costs(*tables, deleted)
 
 
 def _against(own: MatchedScores, other: MatchedScores, spec: str, plan: Plan) -> list[dict[str, object]]:
@@ -161,11 +202,8 @@ def mantel_rows(inference: Inference, spec: str) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def describe_filter(side: Side, taken: Sample | None) -> dict[str, object] | None:
-    """Describe what one side's pictures pass, for `study.json`; None when they pass nothing.
-
-    `taken` is the sample on which the filter's difference was measured, None where it was not.
-    """
+def describe_filter(side: Side) -> dict[str, object] | None:
+    """Describe what one side's pictures pass, and how far it moves them, for `study.json`; None when nothing does."""
     filter_, encoder = side.filter, side.encoder
     if filter_ is None or encoder is None:
         return None
@@ -177,7 +215,7 @@ def describe_filter(side: Side, taken: Sample | None) -> dict[str, object] | Non
         "reference": filter_.reference,
         "notes": [*filter_.notes, *said[:MOST_NOTES], *more],
         "clipped": side.activations.meta.get("clipped"),
-        "difference": None if taken is None else finite(taken.difference),
+        "difference": finite(float(side.activations.meta["difference"])),  # type: ignore[arg-type]
         "transfer": optics_left(filter_, encoder, median_extent(side.stimuli)),
     }
 

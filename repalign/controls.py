@@ -1,7 +1,7 @@
 """Controls of a stimulus filter: other filters that change the pictures as much, so that a score means something."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan
 
 import numpy as np
@@ -14,8 +14,9 @@ from repalign.filters.light import as_batch, linear_squares
 from repalign.types import Stimuli
 
 CONTROLS = ("identity", "grey", "blur", "red_removal", "protan", "deutan", "jpeg", "noise")
-SAMPLED = 32  # pictures on which differences are measured
+PIXELS = 4 << 20  # on which a control's strength is found: 64 windows of 256 × 256, or as many small pictures
 WINDOW = 256  # pixels: of a larger picture, a window somewhere in it
+TIGHT = 0.05  # of the wanted difference, over all pictures
 ROUNDING = 1e-9  # of linear light: no difference at all
 ANY_FOV = 60.0  # degrees: the unit in which a blur is written when the second view is no filter with a scene's width
 
@@ -47,18 +48,24 @@ class Control:
     ratio: float = nan
     note: str = ""
 
+    def measured(self, difference: float, wanted: float) -> "Control":
+        """Say how far it moves the pictures, and how far as a ratio of `wanted`."""
+        return replace(self, difference=difference, ratio=difference / wanted if wanted > 0 else nan)
+
 
 def sample(stimuli: Stimuli, first: Shown, second: Shown, seed: int) -> Sample:
-    """Take a seeded sample of up to 32 stimuli as the first view shows them, and compare it with the second view."""
+    """Take a seeded sample of the stimuli as the first view shows them, and compare it with the second view."""
     rng = np.random.default_rng(seed)
-    chosen = sorted(rng.permutation(len(stimuli))[:SAMPLED].tolist())
-    pictures, extents, squares = [], [], []
-    for i in chosen:
+    pictures, extents, squares, room = [], [], [], PIXELS
+    for i in rng.permutation(len(stimuli)).tolist():
+        if room <= 0:
+            break
         original, seen = first(i), second(i)
         extent = stimuli.extent[i] if stimuli.extent else 1.0
         window = _window(original, rng)
         cut = original.crop(window)
         pictures.append(cut)
+        room -= cut.width * cut.height
         extents.append(extent * cut.width / original.width)
         same = original.size == seen.size
         squares.append(linear_squares(as_batch(cut), as_batch(seen.crop(window))) if same else torch.tensor([nan]))
@@ -72,6 +79,18 @@ def controls(names: Sequence[str], taken: Sample, condition: Filter | None) -> l
     as strong stands without a filter, with the reason. Raises InputError for a name that is no filter.
     """
     return [_control(name, taken, condition) for name in names]
+
+
+def tightened(control: Control, ratio: float, taken: Sample, condition: Filter | None) -> Control:
+    """Build a control again when `ratio`, its strength over all pictures, is more than 5 % off.
+
+    The sample's aim is divided by the ratio. A control that has no strength, or comes no nearer, stays.
+    """
+    if control.filter is None or FILTERS[control.name].strength is None or not abs(ratio - 1) > TIGHT:
+        return control
+    aim = replace(taken, difference=taken.difference / ratio)
+    again = _control(control.name, aim, condition)
+    return control if again.filter is None else again
 
 
 def _control(name: str, taken: Sample, condition: Filter | None) -> Control:
@@ -91,8 +110,7 @@ def _control(name: str, taken: Sample, condition: Filter | None) -> Control:
 
 def _measured(name: str, made: Filter, taken: Sample) -> Control:
     difference = linear_difference(made, taken.pictures, taken.extent)
-    difference = 0.0 if difference < ROUNDING else difference
-    return Control(name, made, difference, difference / taken.difference if taken.difference > 0 else nan)
+    return Control(name, made).measured(0.0 if difference < ROUNDING else difference, taken.difference)
 
 
 def _scene(name: str, condition: Filter | None) -> dict[str, object]:

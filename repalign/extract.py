@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from math import prod
+from math import prod, sqrt
 
 import torch
 from PIL.Image import Image
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from repalign.errors import InputError, UnreadableImagesError
 from repalign.filters import Filter
-from repalign.filters.light import as_batch, as_picture
+from repalign.filters.light import as_batch, as_picture, picture_squares
 from repalign.hooks import record
 from repalign.memory import check_memory
 from repalign.pooling import Pool, reducer
@@ -42,13 +42,15 @@ class Request:
 class _Decoded:
     """One picture as the input `(3, h, w)` of every view, its content hash, or why it can't be read.
 
-    `clipped` is the share of pixels that each view's filter cut, `notes` what it had to say.
+    `clipped` is the share of pixels that each view's filter cut, `squares` the mean squared difference that it makes in
+    linear light, `notes` what it had to say.
     """
 
     inputs: tuple[Tensor, ...]
     digest: bytes
     reason: str = ""
     clipped: tuple[float, ...] = ()
+    squares: tuple[float, ...] = ()
     notes: tuple[tuple[str, ...], ...] = ()
 
 
@@ -68,7 +70,8 @@ def extract(
     picture as it was decoded, before any encoder's preprocessing resizes it, and its result is rounded to 8 bits.
     Pictures that can't be decoded are left out with `skip_unreadable`, listed in `meta["skipped"]`. `meta` also
     holds the stimuli's `fingerprint` (over ids and decoded pixels), the mean share of pixels that the filter `clipped`,
-    the `filter_notes`, and the seconds spent.
+    the `difference` it makes (root mean square in linear light 0..1, NaN when it changes a picture's size), the
+    `filter_notes`, and the seconds spent.
 
     Raises UnreadableImagesError naming and counting all of them otherwise; InputError when the features won't
     fit into memory.
@@ -79,7 +82,8 @@ def extract(
     for view in views:
         view.encoder.module.to(device).eval()
     stores: list[dict[str, Tensor]] = [{} for _ in requests]
-    clipped, notes = [0.0] * len(views), [dict[str, None]() for _ in views]
+    clipped, squares = [0.0] * len(views), [0.0] * len(views)
+    notes = [dict[str, None]() for _ in views]
     content = hashlib.blake2b(digest_size=16)
     skipped: list[tuple[str, str]] = []
     kept: list[int] = []
@@ -98,6 +102,7 @@ def extract(
                     for outputs, (_, store) in zip(_forward([r for r, _ in own], pixels), own, strict=True):
                         _store(store, outputs, len(kept), len(stimuli))
                     clipped[k] += sum(d.clipped[k] for _, d in readable)
+                    squares[k] += sum(d.squares[k] for _, d in readable)
                     notes[k].update(dict.fromkeys(note for _, d in readable for note in d.notes[k]))
                 for i, d in readable:
                     content.update(stimuli.ids[i].encode() + b"\0" + d.digest)
@@ -113,8 +118,10 @@ def extract(
         "seconds": time.perf_counter() - began,
     }
     of_view = {
-        v.view: {"clipped": share / len(kept), "filter_notes": tuple(said)} if v.filter else {}
-        for v, share, said in zip(views, clipped, notes, strict=True)
+        v.view: {"clipped": share / len(kept), "difference": sqrt(square / len(kept)), "filter_notes": tuple(said)}
+        if v.filter
+        else {}
+        for v, share, square, said in zip(views, clipped, squares, notes, strict=True)
     }
     return [_activations(r, s, stimuli, kept, meta | of_view[r.view]) for r, s in zip(requests, stores, strict=True)]
 
@@ -151,7 +158,8 @@ def _batches(
         seen = {spec: _seen(picture, f, extent, stimuli.ids[index]) for spec, f in filters.items()}
         ours = [seen[v.view[1]] for v in views]
         inputs = tuple(v.encoder.preprocess(one.picture) for v, one in zip(views, ours, strict=True))
-        return _Decoded(inputs, digest, "", tuple(one.clipped for one in ours), tuple(one.notes for one in ours))
+        found = zip(*((one.clipped, one.squares, one.notes) for one in ours), strict=True)
+        return _Decoded(inputs, digest, "", *found)
 
     filters = {v.view[1]: v.filter for v in views}
     groups = [list(range(i, min(i + batch_size, len(stimuli)))) for i in range(0, len(stimuli), batch_size)]
@@ -166,10 +174,11 @@ def _batches(
 
 @dataclass(frozen=True)
 class _Seen:
-    """A picture behind a filter, the share of its pixels that was cut, and what the filter had to say."""
+    """A picture behind a filter, the share of its pixels that was cut, how far it moved, what the filter had to say."""
 
     picture: Image
     clipped: float = 0.0
+    squares: float = 0.0
     notes: tuple[str, ...] = ()
 
 
@@ -181,7 +190,8 @@ def _seen(picture: Image, filter_: Filter | None, extent: float, name: str) -> _
         found = filter_.apply(as_batch(picture), extent)
     except InputError as error:
         raise InputError(f"{name} through {filter_.spec}: {error}") from None
-    return _Seen(as_picture(found.pictures[0]), float(found.clipped[0]), found.notes)
+    shown = as_picture(found.pictures[0])
+    return _Seen(shown, float(found.clipped[0]), picture_squares(picture, shown), found.notes)
 
 
 def _forward(requests: Sequence[Request], pixels: Tensor) -> list[dict[str, Tensor]]:

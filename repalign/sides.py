@@ -220,7 +220,24 @@ def _pair(left: Side, right: Side) -> tuple[Side, Side]:
         ids = tuple(i for i in ids if i in readable)
     elif left.encoder is None and right.encoder is not None:
         ids = right.activations.ids
-    return _joined(left, ids), _joined(right, ids)
+    return _same_groups(_joined(left, ids), _joined(right, ids))
+
+
+def _same_groups(left: Side, right: Side) -> tuple[Side, Side]:
+    """Give a side that has no groups those of the other: what is exchangeable holds for both."""
+    known = left.activations.groups or right.activations.groups
+    if known is None:
+        return left, right
+    of_id = dict(zip(left.activations.ids, known, strict=True))
+
+    def grouped(side: Side) -> Side:
+        if side.activations.groups is not None:
+            return side
+        stimuli = side.stimuli and replace(side.stimuli, groups=tuple(of_id.get(i, "") for i in side.stimuli.ids))
+        pooled = {name: replace(one, groups=known) for name, one in side.pooled.items()}
+        return replace(side, stimuli=stimuli, activations=replace(side.activations, groups=known), pooled=pooled)
+
+    return grouped(left), grouped(right)
 
 
 def _joined(side: Side, ids: tuple[str, ...]) -> Side:

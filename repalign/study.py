@@ -2,6 +2,7 @@
 
 import json
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -30,8 +31,9 @@ from repalign.description import (
     describe_subjects,
     versions,
 )
-from repalign.errors import InputError, collected_warnings
+from repalign.errors import InputError, RepalignWarning, collected_warnings, unknown
 from repalign.extract import pick_device
+from repalign.filters import FILTERS
 from repalign.folder import check_out, new_folder
 from repalign.infer.matrix import Plan, infer
 from repalign.infer.over_subjects import OverSubjects
@@ -43,6 +45,7 @@ from repalign.report import render
 from repalign.sides import Options, Side, load_sides, prepare_sides
 from repalign.subjects.aligned import ceilings
 from repalign.tables import Result, save_features, write_tables, write_thumbnails
+from repalign.twosample import make_two_sample
 
 DEMO = ("pocket:dino", "pocket:resnet", "bundled:photos")
 TWO_SAMPLE_DEFAULTS = ("mmd2", "energy", "sliced_wasserstein1")
@@ -89,6 +92,7 @@ def run(comparison: Comparison, track: Track = silent, known: Known | None = Non
     metrics = [parse_metric(m) for m in comparison.metrics]
     if len(set(metrics)) < len(metrics):
         raise InputError(f"a metric is asked for twice: {', '.join(comparison.metrics)}")
+    check_wanted(comparison)
     out = comparison.folder
     check_out(out, comparison.force)
     began = time.perf_counter()
@@ -97,8 +101,13 @@ def run(comparison: Comparison, track: Track = silent, known: Known | None = Non
             comparison.a, comparison.b, comparison.data, comparison.data_b, comparison.options, track
         )
         conditions = None
+        if comparison.save_features and (left.activations.geometry != "features" or left.subjects):
+            raise InputError(f"--save-features: {left.activations.encoder} has no features of its own; leave it out")
         if two_conditions(left, right):
             conditions = load_conditions(left, right, comparison.controls, comparison.options, track, known)
+        if left.encoder is not None and left.encoder is right.encoder and left.layers != right.layers:
+            said = "the two sides have different layers, so none is matched with itself: no controls and no tests"
+            warnings.warn(said, RepalignWarning, stacklevel=1)
         timings = {"load_and_extract": time.perf_counter() - began}
         results = [_measure((left, right), m, conditions, comparison, track, timings) for m in metrics]
         tests = pd.DataFrame() if conditions is None else _tests((left, right), results, comparison)
@@ -111,13 +120,21 @@ def run(comparison: Comparison, track: Track = silent, known: Known | None = Non
                 table.to_csv(folder / f"{name}.csv", index=False)
         meta = describe(comparison, out, (left, right), results, timings, messages)
         meta["inference"] = {r.metric.spec: describe_inference(r.inference, comparison.plan) for r in results}
-        taken = conditions.taken if conditions else None
-        meta["filters"] = {key: describe_filter(side, taken) for key, side in zip("ab", (left, right), strict=True)}
+        meta["filters"] = {key: describe_filter(side) for key, side in zip("ab", (left, right), strict=True)}
         meta["controls"] = describe_controls(conditions) if conditions else []
         meta["thumbs"] = write_thumbnails(folder, (left, right))
         (folder / "study.json").write_text(json.dumps(meta, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         render(folder)
     return out
+
+
+def check_wanted(comparison: Comparison) -> None:
+    """Raise InputError for controls and tests that do not exist, before anything is computed."""
+    for name in comparison.tests:
+        make_two_sample(name)
+    for name in comparison.controls:
+        if name not in FILTERS:
+            raise unknown("control", name, FILTERS)
 
 
 def _measure(

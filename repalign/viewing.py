@@ -77,14 +77,14 @@ def load_filters(
 
     Raises InputError for filters that contradict each other, and as `load_filter` does.
     """
-    if not both:
-        return load_filter(a) if a else None, load_filter(b) if b else None
+    if both is None:
+        return None if a is None else load_filter(a), None if b is None else load_filter(b)
     if not one_encoder:
         raise InputError(
             "--filter compares one encoder with itself, on the pictures as they are and filtered; with two encoders, "
             "--filter-a and --filter-b say which of them sees filtered pictures"
         )
-    if a or b:
+    if a is not None or b is not None:
         raise InputError("--filter is short for --filter-b with one encoder; give one of them")
     if second_set:
         raise InputError("--filter and --data-b both say what the second view is; give one of them")

@@ -78,8 +78,8 @@ def test_two_conditions_of_one_encoder_are_tested_layer_by_layer(cli, nets, phot
         Image.open(file).point(lambda v: v // 3).save(darker)
     study(cli, "--a", f"{nets}:net", "--data", photos, "--data-b", tmp_path / "dark", "--permutations", "199")
     tests = pd.read_csv(tmp_path / "S" / "tests.csv", dtype={"layer_a": str})
-    assert set(tests["test"]) == {"mmd2", "energy", "sliced_wasserstein1"}
-    assert tests.groupby("test").size().tolist() == [3, 3, 3]
+    assert set(tests["test"]) == {"mantel", "mmd2", "energy", "sliced_wasserstein1"}
+    assert tests.groupby("test").size().tolist() == [3, 3, 3, 3]
     energy = tests[(tests["test"] == "energy") & (tests["layer_a"] == "0.0")].iloc[0]
     encoder = ra.load_encoder(f"{nets}:net")
     sides = [load_sides(encoder, None, str(d), None, ra.Options())[0] for d in (photos, tmp_path / "dark")]

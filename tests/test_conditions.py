@@ -11,15 +11,17 @@ from PIL import Image
 
 import repalign as ra
 from repalign.align import against, prepare
-from repalign.conditions import load_conditions
+from repalign.conditions import Conditions, costs, load_conditions
 from repalign.controls import CONTROLS, controls, sample
-from repalign.errors import InputError
+from repalign.errors import InputError, RepalignWarning
 from repalign.extract import Request, extract
 from repalign.filters import linear_difference, load_filter
 from repalign.filters.mtf import nyquist_transfer
 from repalign.optics import optics_left, width_seen
 from repalign.sides import Options, load_sides
 from repalign.stimuli import load_stimuli
+from repalign.stimuli.paired import load_pair
+from repalign.types import Activations
 
 CAT = "cat:fov_deg=60"
 
@@ -242,7 +244,7 @@ def test_a_filtered_first_side_has_no_controls(sides):
     left, right = sides(filter_a="grey", filter_b="red_removal")
     found = load_conditions(left, right, CONTROLS, Options())
     assert found.controls == ()
-    assert found.taken.difference > 0
+    assert found.moved > 0
 
 
 @pytest.mark.parametrize("crop", [1.0, 0.875, 0.5])
@@ -269,3 +271,103 @@ def test_a_filter_that_can_not_take_a_picture_names_it(nets, photos):
     wanted = Request(encoder, encoder.layers[:1], ra.sides.parse_pool("mean"), Broken())
     with pytest.raises(InputError, match=r"0\d\.png through grey: too small"):
         extract([wanted], load_stimuli(str(photos)))
+
+
+def test_a_filters_difference_is_over_all_pictures(sides, photos):
+    left, right = sides(filter_a="grey", filter_b="cat:fov_deg=60")
+    stimuli = load_stimuli(str(photos))
+    whole = [stimuli.load(i) for i in range(len(stimuli))]
+    for side in (left, right):  # eight bits are what the encoder sees, and what is compared
+        assert side.activations.meta["difference"] == pytest.approx(linear_difference(side.filter, whole), rel=2e-3)
+
+
+def test_controls_keep_their_strength_over_all_pictures_whatever_the_sample(nets, monkeypatch):
+    monkeypatch.setattr("repalign.controls.PIXELS", 300_000)  # a few pictures
+    stimuli = load_stimuli("bundled:photos:colour").take(range(40))
+    for seed in (0, 1):
+        left, right = load_sides(f"{nets}:net", None, stimuli, None, Options(filter=CAT, seed=seed))
+        known = {}
+        found = load_conditions(left, right, ("grey", "noise"), Options(seed=seed), known=known)
+        assert [c.ratio for c in found.controls] == pytest.approx([1, 1], abs=0.06)
+        again = load_conditions(left, right, ("grey", "noise"), Options(seed=seed), known=known)
+        assert again.controls == found.controls
+        for control in found.controls:
+            truth = linear_difference(control.filter, [stimuli.load(i) for i in range(40)], stimuli.extent)
+            assert control.difference == pytest.approx(truth, rel=5e-3)
+
+
+def test_a_mean_and_its_difference_are_over_the_layers_that_both_have():
+    rng = np.random.default_rng(0)
+    x = {name: torch.tensor(rng.normal(size=(20, 4))) for name in ("a", "b", "c")}
+
+    def seen(noise, dead):
+        layers = {name: v + noise * torch.tensor(rng.normal(size=v.shape)) for name, v in x.items() if name != dead}
+        layers = {name: layers.get(name, torch.zeros(20, 4).double()) for name in x}
+        return Activations("net", "s", tuple(map(str, range(20))), layers, dict.fromkeys(x, 0.0), filter=f"f{noise}")
+
+    first, second, other = seen(0, ""), seen(0.5, "a"), seen(1.0, "b")
+    with pytest.warns(RepalignWarning, match="same for every stimulus"):
+        prepared = prepare(first, second, ra.parse_metric("cka_linear"))
+    with pytest.warns(RepalignWarning, match="same for every stimulus"):
+        table = costs(prepared, Conditions(1.0, (), {"f": other}), ra.Plan(n_permutations=0)).controls
+    whole, layers = table[table["layer"] == ""].iloc[0], table[table["layer"] != ""].set_index("layer")
+    assert whole["value"] == pytest.approx(layers["value"]["c"], rel=1e-12)
+    assert whole["difference"] == pytest.approx(layers["difference"]["c"], rel=1e-12)
+    assert np.isnan(layers["difference"][["a", "b"]]).all()
+
+
+def test_groups_of_one_side_hold_for_both(cli, nets, photos, tmp_path):
+    names = sorted(p.relative_to(tmp_path).as_posix() for p in photos.rglob("*.png"))
+    rows = [f"{name},{k % 6}" for k, name in enumerate(names)]
+    (tmp_path / "b.csv").write_text("\n".join(["path,group", *rows]) + "\n")
+    (tmp_path / "a.csv").write_text("\n".join(["path", *names]) + "\n")
+    for first, second in (("a.csv", "b.csv"), ("b.csv", "a.csv")):
+        code, _, err = cli(
+            "compare", "--a", f"{nets}:net", "--data", first, "--data-b", second, "--filter-b", "grey", "--controls",
+            "noise", "--permutations", 99, "--no-stability", "--metric", "cka_linear", "--out", "S", "--force",
+        )  # fmt: skip
+        assert code == 0, err
+        assert set(pd.read_csv(tmp_path / "S" / "tests.csv")["n_groups"]) == {6}
+        assert list(pd.read_csv(tmp_path / "S" / "deleted.csv")["unit"]) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_second_set_shows_the_same_scenes_in_the_same_scale(photos):
+    a, b = (replace(load_stimuli(str(photos)), extent=extent) for extent in ((0.5,) * 12, None))
+    for first, second in (load_pair(a, b), load_pair(b, a)):
+        assert first.extent == second.extent == (0.5,) * 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--filter", ""), "filter"),
+        (("--b", "python:tinynets:other", "--save-features", "--a", "rdm:r.npy"), "no features of its own"),
+    ],
+)
+def test_more_that_can_not_be_used(cli, nets, photos, tmp_path, arguments, words):
+    x = np.random.default_rng(0).normal(size=(12, 4))
+    np.save(tmp_path / "r.npy", np.linalg.norm(x[:, None] - x[None], axis=-1))
+    code, _, err = cli("compare", "--a", f"{nets}:net", "--data", photos, *arguments, "--out", "S")
+    assert code == 2, err
+    assert words in err
+    assert not (tmp_path / "S").exists()
+
+
+def test_without_intervals_there_are_none(cli, nets, photos, tmp_path):
+    command = ("compare", "--a", f"{nets}:net", "--data", photos, "--filter", "grey", "--metric", "cka_linear")
+    code, _, err = cli(
+        *command, "--interval", "none", "--permutations", 0, "--no-stability", "--controls", "noise", "--out", "S"
+    )
+    assert code == 0, err
+    for name in ("summary", "controls"):
+        table = pd.read_csv(tmp_path / "S" / f"{name}.csv")
+        ends = [c for c in table if c.endswith(("se", "_low", "_high"))]
+        assert len(ends) >= 6
+        assert table[ends].isna().all(axis=None)
+
+
+def test_layers_that_differ_are_not_matched_and_that_is_said(cli, nets, photos, tmp_path):
+    command = ("compare", "--a", f"{nets}:net", "--data", photos, "--filter", "grey", "--metric", "cka_linear")
+    assert cli(*command, "--layers-b", "0.0", "--permutations", 0, "--no-stability", "--out", "S")[0] == 0
+    assert not (tmp_path / "S" / "summary.csv").exists()
+    assert "different layers" in json.loads((tmp_path / "S" / "study.json").read_text())["warnings"][0]

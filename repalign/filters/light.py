@@ -48,6 +48,14 @@ def linear_squares(a: Float[Tensor, "n 3 h w"], b: Float[Tensor, "n 3 h w"]) -> 
     return (decode(a.double()) - decode(b.double())).square().mean((1, 2, 3))
 
 
+def picture_squares(a: Image.Image, b: Image.Image) -> float:
+    """Compute the mean squared difference of two 8-bit RGB pictures in linear light; NaN when their sizes differ."""
+    if a.size != b.size:
+        return float("nan")
+    levels = decode(torch.arange(LEVELS + 1, dtype=torch.float64) / LEVELS).numpy()
+    return float(np.square(levels[np.asarray(a)] - levels[np.asarray(b)]).mean())
+
+
 def _power(x: Float[Tensor, "*shape"], exponent: float) -> Float[Tensor, "*shape"]:
     """Raise positive values to a power, in place; as exact as `pow` on 0..1, and faster on a CPU."""
     return x.log2_().mul_(exponent).exp2_()

@@ -96,6 +96,9 @@ def match_strength(
 def _batches(
     pictures: Pictures, extents: tuple[float, ...]
 ) -> Iterable[tuple[Float[Tensor, "m 3 h w"], tuple[float, ...]]]:
+    """Give pictures of one size together: a filter takes a batch faster than one by one."""
     if isinstance(pictures, Tensor):
         return [(pictures, extents)]
-    return ((as_batch(picture), (extent,)) for picture, extent in zip(pictures, extents, strict=True))
+    sizes = [picture.size for picture in pictures]
+    batches = [[i for i, size in enumerate(sizes) if size == one] for one in dict.fromkeys(sizes)]
+    return ((torch.cat([as_batch(pictures[i]) for i in rows]), tuple(extents[i] for i in rows)) for rows in batches)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repalign.align import Embedded, Geometries, Prepared, embed
@@ -51,6 +51,11 @@ class MatchedScores:
     bounds: tuple[float, float]
     notes: tuple[str, ...] = ()
     seed: int = 0
+
+    def keep(self, layers: Bool[np.ndarray, " l"]) -> "MatchedScores":
+        """Keep the layers that are marked."""
+        names = tuple(name for name, kept in zip(self.layers, layers, strict=True) if kept)
+        return replace(self, layers=names, scores=self.scores[layers], deleted=self.deleted[:, layers])
 
     def mean(self) -> "MatchedScores":
         """Average over the layers that have a score, with all stimuli and without each unit; the layer's name is "".

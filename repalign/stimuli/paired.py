@@ -26,7 +26,9 @@ def load_pair(a: Stimuli, b: Stimuli) -> tuple[Stimuli, Stimuli]:
     ids = tuple(name if name in shared else _stem(name) for name in a.ids)
     partners = (name if name in shared else stems_b[_stem(name)] for name in a.ids)
     place = {name: i for i, name in enumerate(b.ids)}
-    return replace(a, ids=ids), replace(b.take([place[name] for name in partners]), ids=ids)
+    first, second = replace(a, ids=ids), replace(b.take([place[name] for name in partners]), ids=ids)
+    extent = first.extent or second.extent  # the same scenes: what one side knows of their width holds for both
+    return replace(first, extent=first.extent or extent), replace(second, extent=second.extent or extent)
 
 
 def _stem(name: str) -> str:
