@@ -153,6 +153,9 @@ def study(
     }  # fmt: skip
     done = run_study(read_design(file, changes), out, force, _command(), _track)
     _print(ranking_table(read_many(done.folder)))
+    if done.kept:
+        there = f"{done.kept} of {done.parts} parts were there already, computed on the pictures as they were then"
+        print(f"{there}; --force computes all again")
     if done.failed:
         several = "1 encoder" if len(done.failed) == 1 else f"{len(done.failed)} encoders"
         _stop(f"{several} failed: {'; '.join(f'{one.name}: {one.error}' for one in done.failed)}", 1, debug=False)
@@ -239,7 +242,7 @@ def main() -> None:
         if code == INTERRUPTED:  # typer's answer to Ctrl-C
             raise KeyboardInterrupt
     except (KeyboardInterrupt, typer.Abort):
-        _stop("interrupted; nothing was written", INTERRUPTED, debug)
+        _stop(f"interrupted; {_left_behind(sys.argv[1:])}", INTERRUPTED, debug)
     except RepalignError as error:
         _stop(str(error), error.exit_code, debug)
     except Exception as error:
@@ -248,6 +251,14 @@ def main() -> None:
             _stop(f"{said} (see repalign --help)" if said else "give a command", 2, debug)
         _stop(f"{type(error).__name__}: {error} (our fault; --debug shows where)", 1, debug)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _left_behind(arguments: list[str]) -> str:
+    """Say what stays of a command that was stopped."""
+    if arguments[:1] != ["study"]:
+        return "nothing was written"
+    again = "the same command without --force" if "--force" in arguments else "the same command"
+    return f"finished parts are kept, and {again} goes on"
 
 
 def _run(comparison: "Comparison") -> None:

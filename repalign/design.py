@@ -6,15 +6,18 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from repalign.align import PAIRS
 from repalign.controls import CONTROLS
 from repalign.encoders import ENCODERS
 from repalign.encoders.spec import parse_spec
 from repalign.errors import InputError, unknown
-from repalign.filters import load_filter
+from repalign.filters import FILTERS, load_filter
 from repalign.infer.matrix import Plan
 from repalign.metrics import DEFAULT_METRICS, parse_metric
 from repalign.sides import Options
+from repalign.stimuli.checks import FEWEST_STIMULI
 from repalign.study import TWO_SAMPLE_DEFAULTS
+from repalign.twosample import make_two_sample
 
 # biased estimators over all pairs of frames, and the paper's three two-sample statistics (arXiv 2511.02404); which
 # estimators it used is not stated in what could be read of it
@@ -110,7 +113,7 @@ def slug(text: str) -> str:
 
 def _design(given: dict[str, Any], stem: str) -> Design:
     preset = given.get("preset", "repalign")
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise unknown("preset", str(preset), PRESETS)
     given = dict(PRESETS[preset]) | given
     own = {f.name for f in fields(Design)} - {"options", "plan"}
@@ -120,6 +123,7 @@ def _design(given: dict[str, Any], stem: str) -> Design:
     for key in ("data", "encoders", "conditions"):
         if not given.get(key):
             raise InputError(f"{key} is missing; a study needs data, [[encoders]] and [[conditions]]")
+    _check_counts(given)
     design = Design(
         **{k: _plain(k, v) for k, v in given.items() if k in own and k not in ("name", "encoders", "conditions")},
         name=str(given.get("name", stem)),
@@ -144,6 +148,8 @@ def _check(design: Design) -> None:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice or not names:
             raise InputError(f"{what} must have names of their own, and {', '.join(twice) or 'none is given'}")
+        if "" in names:
+            raise InputError(f"{what} must have names that can name a folder: give each a letter or a digit")
     for encoder in design.encoders:
         if parse_spec(encoder.name, ENCODERS).source in ("features", "rdm"):
             raise InputError(
@@ -154,6 +160,26 @@ def _check(design: Design) -> None:
             raise InputError(f"condition {one.id!r} needs a filter or data_b, one of them")
         if one.filter is not None:
             load_filter(one.filter)
+    _check_choices(design)
+
+
+def _check_choices(design: Design) -> None:
+    """Raise InputError for an unknown test, control or kind of pairs."""
+    for name in design.tests:
+        make_two_sample(name)
+    for name in design.controls:
+        if name not in FILTERS:
+            raise unknown("filter", name, FILTERS)
+    if design.pairs not in PAIRS:
+        raise unknown("pairs", design.pairs, PAIRS)
+
+
+def _check_counts(given: Mapping[str, Any]) -> None:
+    """Raise InputError for a count that is no whole number or too small."""
+    for key, least in (("limit", FEWEST_STIMULI), ("batch_size", 1), ("workers", 1)):
+        count = given.get(key, least)
+        if not isinstance(count, int) or isinstance(count, bool) or count < least:
+            raise InputError(f"{key} must be a whole number from {least} on, not {count!r}")
 
 
 def _tables(key: str, given: object) -> Iterable[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from io import StringIO
 from itertools import combinations
@@ -17,10 +17,11 @@ from repalign.align import matched, prepare
 from repalign.description import FORMAT
 from repalign.design import ConditionEntry, Design, EncoderEntry, slug
 from repalign.encoders import load_encoder
-from repalign.errors import InputError, collected_warnings
+from repalign.errors import collected_warnings
 from repalign.infer.matched import MatchedScores
 from repalign.infer.ranking import Ranked, rank
 from repalign.metrics import Metric, parse_metric
+from repalign.parts import Part, check_agreement, check_tables
 from repalign.report.figures import write_whole
 from repalign.types import Activations
 
@@ -29,36 +30,20 @@ FEATURES = "features_a.safetensors"
 NAME = "\0"  # stands in a warning where an encoder's name does
 
 
-@dataclass(frozen=True)
-class Part:
-    """One finished part of a study: an encoder under a condition, in its folder."""
-
-    encoder: EncoderEntry
-    condition: ConditionEntry
-    folder: Path
-
-    def meta(self) -> dict[str, Any]:
-        """Read its `study.json`."""
-        return json.loads((self.folder / "study.json").read_text(encoding="utf-8"))
-
-    def table(self, name: str) -> pd.DataFrame:
-        """Read one of its tables as text, empty where it has none."""
-        file = self.folder / f"{name}.csv"
-        return pd.read_csv(file, dtype=str, keep_default_na=False) if file.is_file() else pd.DataFrame()
-
-
 def gather(out: Path, design: Design, parts: Sequence[Part], failed: Sequence[Mapping[str, str]], command: str) -> None:
     """Write the tables and `study.json` of a study from its parts, each file whole or not at all.
 
-    Raises InputError when parts were computed on different pictures.
+    Raises InputError for parts that were computed on different pictures or with different weights, and damaged ones.
     """
+    metrics = [parse_metric(spec) for spec in design.metrics]
     metas = [part.meta() for part in parts]
-    _check_same_pictures(parts, metas)
+    check_agreement(parts, metas)
+    for part in parts:
+        check_tables(part, [metric.spec for metric in metrics])
     first = [part for part in parts if part.condition == design.conditions[0]]
     for name in ("alignment", "tests", "controls"):
         _write(out / f"{name}.csv", pd.concat([_of_part(part, name) for part in parts], ignore_index=True))
     _write(out / "layers.csv", pd.concat([_layers(part) for part in first], ignore_index=True))
-    metrics = [parse_metric(spec) for spec in design.metrics]
     _write(out / "ranking.csv", _ranking(design, parts, metrics))
     with collected_warnings():  # of layers without a score; the parts have said so
         table = encoder_map([part for part in parts if (part.folder / FEATURES).is_file()], metrics[0], design)
@@ -71,13 +56,15 @@ def gather(out: Path, design: Design, parts: Sequence[Part], failed: Sequence[Ma
 def encoder_map(parts: Sequence[Part], metric: Metric, design: Design) -> pd.DataFrame:
     """Score every encoder with every other on the originals: the mean over layers matched by depth, both ways.
 
-    A seeded subset of at most 500 stimuli serves for it.
+    A seeded subset of at most 500 stimuli that all encoders have serves for it. A metric that isn't symmetric scores
+    both orders, each in its own place.
     """
-    seen = {part.encoder.slug: _features(part, design.plan.seed) for part in parts}
+    seen = _on_shared(parts, design.plan.seed)
     found = {(one, one): 1.0 for one in seen}
     for one, other in combinations(seen, 2):
-        score = _mutual(seen[one], seen[other], metric, design.pairs)
-        found |= {(one, other): score, (other, one): score}
+        found[one, other] = found[other, one] = _mutual(seen[one], seen[other], metric, design.pairs)
+        if not metric.symmetric:
+            found[other, one] = _mutual(seen[other], seen[one], metric, design.pairs)
     rows = [(metric.spec, one, other, found[one, other]) for one in seen for other in seen]
     return pd.DataFrame(rows, columns=["metric", "encoder_a", "encoder_b", "similarity"])
 
@@ -90,15 +77,26 @@ def _mutual(a: Activations, b: Activations, metric: Metric, pairs: str) -> float
     return float(np.mean([float(np.nanmean(way)) if np.isfinite(way).any() else np.nan for way in ways]))
 
 
-def _features(part: Part, seed: int) -> Activations:
+def _features(part: Part) -> Activations:
     """Read the layers of an encoder on the originals, with their depths."""
     found = load_encoder(f"features:{part.folder / FEATURES}")
     assert isinstance(found, Activations)  # that is what features: gives
     table = part.table("layers")
     depths = {str(k): float(v) for k, v in zip(table["layer"], table["depth"], strict=True)}
-    chosen = sorted(np.random.default_rng(seed).permutation(len(found))[:MAPPED].tolist())
     known = {layer: depths[layer] for layer in found.layers}
-    return replace(found.join([found.ids[i] for i in chosen]), encoder=part.encoder.name, depths=known)
+    return replace(found, encoder=part.encoder.name, depths=known)
+
+
+def _on_shared(parts: Sequence[Part], seed: int) -> dict[str, Activations]:
+    """Read a seeded subset of the stimuli that all encoders have: a condition with a second set may lack some.
+
+    The files are read twice, so that no more than one encoder is in memory with all its stimuli.
+    """
+    ids = [_features(part).ids for part in parts]
+    common = set.intersection(*map(set, ids)) if ids else set()
+    shared = [name for name in ids[0] if name in common] if ids else []
+    drawn = sorted(np.random.default_rng(seed).permutation(len(shared))[:MAPPED].tolist())
+    return {part.encoder.slug: _features(part).join([shared[i] for i in drawn]) for part in parts}
 
 
 def _ranking(design: Design, parts: Sequence[Part], metrics: Sequence[Metric]) -> pd.DataFrame:
@@ -121,8 +119,8 @@ def _ranking(design: Design, parts: Sequence[Part], metrics: Sequence[Metric]) -
 def _ranked_row(
     condition: ConditionEntry, metric: Metric, encoder: EncoderEntry, summary: Mapping[str, Any], one: Ranked
 ) -> dict[str, object]:
-    taken = ("n", "n_groups", "mean", "mean_se", "mean_low", "mean_high", "peak_layer", "peak", "held_layer", "held",
-             "held_low", "held_high", "held_share")  # fmt: skip
+    taken = ("n", "n_groups", "layers", "mean", "mean_se", "mean_low", "mean_high", "peak_layer", "peak", "held_layer",
+             "held", "held_low", "held_high", "held_share")  # fmt: skip
     notes = [note for note in (summary["note"], one.note) if note]
     return {
         "condition": condition.id, "metric": metric.spec, "rank": one.rank, "encoder": encoder.slug,
@@ -179,18 +177,6 @@ def _write(file: Path, table: pd.DataFrame) -> None:
     write_whole(file, text.getvalue().encode())
 
 
-def _check_same_pictures(parts: Sequence[Part], metas: Sequence[Mapping[str, Any]]) -> None:
-    """Raise InputError naming the part whose pictures differ from the first one's."""
-    wanted = metas[0]["stimuli"]["a"]
-    for part, meta in zip(parts, metas, strict=True):
-        found = meta["stimuli"]["a"]
-        if (found["fingerprint"], found["n"]) != (wanted["fingerprint"], wanted["n"]):
-            raise InputError(
-                f"{part.folder} was computed on other pictures than {parts[0].folder} ({found['n']} and {wanted['n']} "
-                "of them, or other pixels), so the study can't be gathered; remove the folder that is out of date"
-            )
-
-
 def _thumbnails(
     out: Path, design: Design, parts: Sequence[Part], metas: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
@@ -209,6 +195,8 @@ def _thumbnails(
                 entries.append(
                     {"file": file, "id": one["id"], "group": one["group"], "label": one["label"], "copies": {}}
                 )
+            elif k >= len(entries) or entries[k]["id"] != one["id"]:
+                continue  # a second set that lost pictures shows others
             copy = f"thumbs/{k:03d}-{slug(part.condition.id)}.png"
             shutil.copyfile(part.folder / one["file_b"], out / copy)
             entries[k]["copies"][part.condition.id] = copy
@@ -261,15 +249,17 @@ def _describe_condition(
 ) -> dict[str, Any]:
     """Describe a condition by the first encoder that has it; filters act before any encoder's own preprocessing."""
     meta = next(meta for part, meta in zip(parts, metas, strict=True) if part.condition == condition)
-    seen = meta["filters"]["b"] or {}
+    seen, n, usual = meta["filters"]["b"] or {}, meta["stimuli"]["a"]["n"], metas[0]["stimuli"]["a"]["n"]
+    fewer = [] if n == usual else [f"{n} stimuli, where {parts[0].condition.id} has {usual}"]
     return {
         "id": condition.id,
+        "n": n,
         "label": seen.get("label") or f"{condition.data_b}",
         "spec": seen.get("spec", ""),
         "data_b": condition.data_b,
         "difference": seen.get("difference"),
         "clipped": seen.get("clipped"),
-        "notes": seen.get("notes", []),
+        "notes": [*seen.get("notes", []), *fewer],
         "reference": seen.get("reference", ""),
         "controls": condition.controls,
         "control_filters": meta["controls"],

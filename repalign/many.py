@@ -6,6 +6,8 @@ was not are the same.
 """
 
 import json
+import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,10 @@ from filelock import FileLock, Timeout
 from repalign.conditions import Known
 from repalign.design import ConditionEntry, Design, EncoderEntry, slug
 from repalign.errors import InputError, RepalignError
+from repalign.filters import load_filter
 from repalign.folder import remove_leftovers
-from repalign.gather import Part, gather
+from repalign.gather import gather
+from repalign.parts import Part, finished
 from repalign.progress import Track, silent
 from repalign.report import render
 from repalign.report.figures import write_whole
@@ -38,10 +42,11 @@ class Failure:
 
 @dataclass(frozen=True)
 class Finished:
-    """A study folder, how many parts it took from an earlier run, and the encoders that failed."""
+    """A study folder, how many of its parts it took from an earlier run, and the encoders that failed."""
 
     folder: Path
     kept: int
+    parts: int
     failed: tuple[Failure, ...]
 
 
@@ -50,25 +55,28 @@ def run_study(
 ) -> Finished:
     """Run every encoder under every condition, one encoder after the other, and gather the study.
 
-    Parts that are there already, of the same configuration, are kept; `force` computes all again. An encoder that fails
-    is recorded, and the others go on.
+    Parts that are there already, whole and of the same configuration, are kept; `force` removes all of them first. An
+    encoder that fails is recorded, and the others go on.
 
-    Raises InputError for a folder that is no such study, that another run works on, or that holds parts of another
-    configuration; and when no encoder is left.
+    Raises InputError for stimuli that can't be used as asked, before anything is written; for a folder that is no such
+    study, that another run works on, or that holds parts of another configuration; and when no encoder is left.
     """
     out = out or Path(f"repalign-{slug(design.name)}")
+    _check_stimuli(design)
     _claim(out, design)
     with _alone(out):
         remove_leftovers(out / "parts")
-        load_shown(design.data, None, design.options.groups, skip_unreadable=design.options.skip_unreadable)
         wanted = [(e, [_comparison(design, e, c, out, command) for c in design.conditions]) for e in design.encoders]
-        kept = 0 if force else sum(_is_there(one) for _, several in wanted for one in several)
+        asked = [one for _, several in wanted for one in several]
+        if force:  # before anything is computed: a run that goes on after this one must not find old parts
+            _remove([one.folder for one in asked])
+        kept = sum(map(_is_there, asked))
         _write_design(out, design)
         failed, parts, known = [], [], {}
         for entry, comparisons in wanted:
             try:
                 for one in comparisons:
-                    _run_part(one, force, track, known)
+                    _run_part(one, track, known)
             except Exception as error:  # whatever an encoder's own code raises; the others go on
                 failed.append(Failure(entry.name, entry.family, _said(error)))
             else:
@@ -78,7 +86,16 @@ def run_study(
             raise RepalignError(f"every encoder failed: {'; '.join(f'{one.name}: {one.error}' for one in failed)}")
         gather(out, design, parts, [asdict(one) for one in failed], command)
         render(out)
-    return Finished(out, kept, tuple(failed))
+    return Finished(out, kept, len(asked), tuple(failed))
+
+
+def _check_stimuli(design: Design) -> None:
+    """Raise InputError unless every condition's stimuli are there and can be paired."""
+    options = design.options
+    for second in dict.fromkeys(condition.data_b for condition in design.conditions):
+        load_shown(
+            design.data, second, options.groups, options.limit, options.seed, skip_unreadable=options.skip_unreadable
+        )
 
 
 def _claim(out: Path, design: Design) -> None:
@@ -124,24 +141,38 @@ def _comparison(
     )  # fmt: skip
 
 
-def _run_part(part: Comparison, force: bool, track: Track, known: Known) -> None:
-    """Compute a part unless it is finished."""
-    if force or not _is_there(part):
+def _run_part(part: Comparison, track: Track, known: Known) -> None:
+    """Compute a part unless it is finished; a damaged one makes room."""
+    if not _is_there(part):
+        _remove([part.folder])
         part.folder.parent.mkdir(exist_ok=True)
-        run(replace(part, force=force), track, known)
+        run(part, track, known)
+
+
+def _remove(folders: Sequence[Path]) -> None:
+    """Remove parts: each vanishes whole, under a name that a later run cleans up should this one be killed."""
+    for folder in folders:
+        if folder.exists():
+            folder.replace(_hidden(folder))
+    for folder in folders:
+        shutil.rmtree(_hidden(folder), ignore_errors=True)
+
+
+def _hidden(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
 
 
 def _is_there(comparison: Comparison) -> bool:
-    """Tell whether a part is finished.
+    """Tell whether a part is finished; one that is damaged is not.
 
     Raises InputError when it is there with another configuration.
     """
-    file = comparison.folder / "study.json"
-    if not file.is_file():
+    meta = finished(comparison.folder)
+    if meta is None:
         return False
-    old = json.loads(file.read_text(encoding="utf-8"))["config"]
+    old = meta["config"]
     new = json.loads(json.dumps(configuration(comparison), default=str))
-    changed = [k for k in old.keys() | new.keys() if k not in NOT_NUMBERS and old.get(k) != new.get(k)]
+    changed = [k for k in old.keys() | new.keys() if k not in NOT_NUMBERS and not _same(k, old.get(k), new.get(k))]
     if changed:
         one = sorted(changed)[0]
         raise InputError(
@@ -149,6 +180,13 @@ def _is_there(comparison: Comparison) -> bool:
             f"{new.get(one)!r}); choose another --out, or give --force to compute everything again"
         )
     return True
+
+
+def _same(key: str, old: Any, new: Any) -> bool:  # noqa: ANN401  anything that JSON holds
+    """Tell whether two options say the same; a filter may be spelled in several ways."""
+    if key == "filter" and old and new and old != new:
+        return load_filter(old).spec == load_filter(new).spec
+    return old == new
 
 
 def _said(error: Exception) -> str:

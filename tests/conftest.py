@@ -1,10 +1,13 @@
 """What many tests share: pictures on disk, a small encoder, the command line in process."""
 
+import shutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from many_design import DESIGN
 from PIL import Image
 
 torch.set_num_threads(1)  # the tests compute little; threads that wait for each other cost more
@@ -83,3 +86,28 @@ def cli(capsys, monkeypatch):
         return stopped.value.code, out, err
 
     return run
+
+
+@pytest.fixture
+def design(nets, photos, tmp_path):
+    (tmp_path / "who.toml").write_text(DESIGN)
+    return tmp_path / "who.toml"
+
+
+@pytest.fixture(scope="session")
+def finished():
+    """Where the first test leaves the study that it computed."""
+    return {}
+
+
+@pytest.fixture
+def study(design, tmp_path, finished, tmp_path_factory):
+    """A study of two networks under two conditions, computed once and copied for every test."""
+    from repalign.design import read_design
+    from repalign.many import run_study
+
+    if not finished:
+        home = tmp_path_factory.mktemp("finished") / "S"
+        finished["done"] = run_study(read_design(design), home, command="repalign study who.toml")
+    shutil.copytree(finished["done"].folder, tmp_path / "S")
+    return replace(finished["done"], folder=tmp_path / "S")

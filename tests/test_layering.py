@@ -15,7 +15,7 @@ LEVELS = [
     ["spectrum", "extract", "align", "wrap", "infer", "subjects"],
     ["report"],
     ["folder", "viewing", "filtering", "sides", "controls", "optics", "conditions", "tables", "description", "api"],
-    ["study", "design", "gather", "many"],
+    ["study", "design", "parts", "gather", "many"],
     ["cli", "__main__"],
 ]
 ORDER = [name for level in LEVELS for name in level]

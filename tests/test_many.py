@@ -7,76 +7,24 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
+from many_design import DESIGN, SLUGS, SMALL, TABLES, refuse
 from PIL import Image
 from scipy.stats import t as student
 
 import repalign as ra
 from repalign.design import read_design
 from repalign.errors import InputError, RepalignError, RepalignWarning
+from repalign.gather import encoder_map
 from repalign.infer.jackknife import degrees_of_freedom
 from repalign.many import run_study
-
-DESIGN = """
-title = "Who keeps its geometry?"
-data = "photos"
-groups = "none"
-controls = ["identity", "grey"]
-metrics = ["cka_linear", "rsa"]
-tests = ["mmd2"]
-permutations = 19
-choices = ["None of this is real."]
-[[encoders]]
-name = "python:tinynets:net"
-family = "CNN"
-[[encoders]]
-name = "python:tinynets:nothing"
-family = "ViT"
-[[encoders]]
-name = "python:tinynets:dead"
-family = "windowed"
-[[conditions]]
-id = "cat60"
-filter = "cat:fov_deg=60"
-[[conditions]]
-id = "red"
-filter = "red_removal:amount=0.5"
-controls = false
-"""
-SMALL = (
-    DESIGN[: DESIGN.index('[[encoders]]\nname = "python:tinynets:dead"')]
-    + DESIGN[DESIGN.index('[[conditions]]\nid = "red') :]
-)
-SLUGS = ["python-tinynets-net", "python-tinynets-dead"]
-TABLES = ("alignment.csv", "ranking.csv", "controls.csv", "tests.csv", "layers.csv", "map.csv")
-
-
-@pytest.fixture
-def design(nets, photos, tmp_path):
-    (tmp_path / "who.toml").write_text(DESIGN)
-    return tmp_path / "who.toml"
-
-
-@pytest.fixture(scope="module")
-def finished():
-    """Where the first test leaves the study that it computed."""
-    return {}
-
-
-@pytest.fixture
-def study(design, tmp_path, finished, tmp_path_factory):
-    """The study of the design, computed once and copied for every test."""
-    if not finished:
-        home = tmp_path_factory.mktemp("finished") / "S"
-        finished["done"] = run_study(read_design(design), home, command="repalign study who.toml")
-    shutil.copytree(finished["done"].folder, tmp_path / "S")
-    return replace(finished["done"], folder=tmp_path / "S")
+from repalign.metrics import parse_metric
+from repalign.parts import Part
 
 
 def test_a_study_holds_every_encoder_and_condition_and_names_what_failed(study):
@@ -140,7 +88,7 @@ def test_a_finished_study_is_gathered_again_without_computing(study, design, mon
     before = {name: (study.folder / name).read_bytes() for name in TABLES}
     ran = []
 
-    def refuse(comparison, track, known):
+    def counted(comparison, track, known):
         ran.append(comparison.a)
         raise RepalignError("no")
 
@@ -270,3 +218,46 @@ def test_the_difference_of_two_encoders_is_the_jackknife_of_their_difference(stu
 def _deleted(folder, encoder):
     table = pd.read_csv(folder / "parts" / encoder / "cat60" / "deleted.csv")
     return table[table["metric"].str.startswith("cka")]["value"].to_numpy()
+
+
+def test_a_study_that_goes_on_says_how_much_was_there(study, design, cli, monkeypatch):
+    monkeypatch.setattr("repalign.many.run", refuse)
+    out = cli("study", design, "--out", study.folder)[1]
+    assert "4 of 6 parts were there already" in out
+
+
+def test_the_ranking_counts_the_layers_with_a_score(study):
+    ranking = pd.read_csv(study.folder / "ranking.csv").set_index(["condition", "encoder", "metric"])
+    for (condition, encoder, metric), row in ranking.iterrows():
+        summary = pd.read_csv(study.folder / "parts" / encoder / condition / "summary.csv").set_index("metric")
+        assert row["layers"] == summary.loc[metric, "layers"] == (3 if encoder == SLUGS[0] else 1)
+    assert "over 1 of 3 layers" in (study.folder / "report.html").read_text()
+
+
+def test_a_metric_that_is_not_symmetric_is_mapped_both_ways(study, design):
+    metric = parse_metric("linear_predictivity")
+    parts = [
+        Part(encoder, read_design(design).conditions[0], study.folder / "parts" / encoder.slug / "cat60")
+        for encoder in read_design(design).encoders
+        if encoder.slug in SLUGS
+    ]
+    with pytest.warns(RepalignWarning, match="has no score"):
+        table, turned = (
+            encoder_map(some, metric, read_design(design)).set_index(["encoder_a", "encoder_b"])["similarity"]
+            for some in (parts, parts[::-1])
+        )
+    assert table[SLUGS[0], SLUGS[1]] != table[SLUGS[1], SLUGS[0]]
+    assert all(table[pair] == turned[pair] for pair in table.index)
+
+
+@pytest.mark.parametrize(
+    ("extra", "again"), [((), "the same command goes on"), (("--force",), "the same command without --force goes on")]
+)
+def test_ctrl_c_says_that_finished_parts_are_kept(study, design, cli, monkeypatch, extra, again):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("repalign.many.run_study", stop)
+    code, _, err = cli("study", design, "--out", study.folder, *extra)
+    assert code == 130
+    assert err.strip() == f"repalign: interrupted; finished parts are kept, and {again}"

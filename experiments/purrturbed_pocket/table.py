@@ -76,7 +76,7 @@ def print_pair(folder: Path, design: Design) -> None:
             low, high = float(found.ci_low[0]), float(found.ci_high[0])
             value = f"{found.difference[0]:+.2f}".replace("-", "−")
             print(f"| {name} | {condition.id} | {metric.label} | {value} {interval(low, high)} | "
-                  f"{probability(float(found.p_value[0])) or 'none: ' + found.note} |")  # fmt: skip
+                  f"{probability(float(found.p_value[0])) or 'too few groups'} |")  # fmt: skip
 
 
 if __name__ == "__main__":

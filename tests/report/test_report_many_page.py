@@ -105,12 +105,17 @@ def _ranking(folder, **columns):
 def test_the_answer_says_only_what_the_tests_support(tmp_path):
     folder = fake_many(tmp_path / "s", families=THREE, conditions=1, metrics=1, layers=2)
     nan = np.nan
-    assert _ranking(folder, p_adjusted=[nan, 0.01, 0.01]).endswith(
-        "and the lead over every other is more than luck (an adjusted p below 0.05)."
+    apart = {"difference_low": [0, -0.3, -0.4], "difference_high": [0, -0.1, -0.2]}
+    assert _ranking(folder, p_adjusted=[nan, 0.01, 0.01], **apart).endswith(
+        "and the lead over every other is more than luck (the interval leaves out 0, with an adjusted p below 0.05)."
     )
-    assert "and no lead can be told from luck (no adjusted p below 0.05)" in _ranking(
-        folder, p_adjusted=[nan, 0.2, 0.3]
-    )
+    none = "and no lead can be told from luck (no interval leaves out 0 with an adjusted p below 0.05)"
+    assert none in _ranking(folder, p_adjusted=[nan, 0.2, 0.3])
+    across = {"difference_low": [0, -0.3, -0.4], "difference_high": [0, 0.1, 0.2]}
+    assert none in _ranking(folder, p_adjusted=[nan, 0.01, 0.01], **across)
+    assert 'class="beaten"' not in many_page(read_many(folder))
+    _ranking(folder, **apart)
+    assert 'class="beaten"' in many_page(read_many(folder))
     assert "the lead over 1 of 2 others" in _ranking(folder, p_adjusted=[nan, 0.2, 0.01])
     assert _ranking(folder, p_adjusted=[nan] * 3).endswith(
         "no p-value says whether such differences are more than luck."
@@ -122,6 +127,15 @@ def test_the_answer_says_only_what_the_tests_support(tmp_path):
     )
     assert "follows with 0.10 [0.07, 0.14] less" in said
     assert "no encoder has a defined score" in _ranking(folder, mean=[nan] * 3)
+
+
+def test_a_mean_over_fewer_layers_is_said_to_be(tmp_path):
+    folder = fake_many(tmp_path / "s", families=THREE, conditions=1, metrics=1, layers=4)
+    assert "over the layers of" in _ranking(folder)
+    said = _ranking(folder, layers=[1, 2, 1])
+    assert re.search(r"averages [^;]*\] over 1 of \d layers of", said)
+    assert re.search(r"follows over 2 of \d layers with", said)
+    assert seen(many_page(read_many(folder))).count("over 1 of") >= 3
 
 
 def test_sections_without_data_are_left_out(tmp_path):

@@ -103,11 +103,11 @@ def _cell(study: ManyStudy, row: Ranked | None) -> Cell:
         rank="" if math.isnan(row.rank) else f"{row.rank:.0f}",
         best=first and len(rows) > 1 and math.isfinite(row.mean.value),
         mean=number(row.mean.value),
-        span=row.mean.span,
+        span=f"{row.mean.span} {study.over(row)}".strip(),
         difference=signed(row.difference.value) if differs else "",
         difference_span=row.difference.span if differs else "",
         p="" if first else probability(row.p_adjusted),
-        beaten=not first and row.p_adjusted < study.alpha,
+        beaten=not first and row.behind(study.alpha),
         held=row.held.text if held else "",
         held_where=f"at {row.held_layer}{agreed}" if held else "",
         naive=f"{number(row.peak)} at {row.peak_layer}" if math.isfinite(row.peak) else "",
@@ -129,7 +129,7 @@ def _rests_on(study: ManyStudy, condition: Condition) -> str:
     rows = study.ranking[condition.id, study.metrics[0].id]
     parts = [f"{100 * study.level:g} % intervals"] if any(row.mean.span for row in rows) else ["no intervals"]
     groups = {row.n_groups for row in rows if math.isfinite(row.n_groups)}
-    units = counted(int(max(groups)), "group") if groups else f"{study.originals.count:,} {study.pictures} one by one"
+    units = counted(int(max(groups)), "group") if groups else f"{int(rows[0].n):,} {study.pictures} one by one"
     parts.append(f"over {units}")
     if any(math.isfinite(row.p_adjusted) for row in rows):
         flips = int(study.meta.get("n_permutations") or 0)

@@ -97,7 +97,7 @@ class Ranked:
     """One row of `ranking.csv`: an encoder's place under a condition by a measure.
 
     `mean` is over layers; `peak` was picked and scored on all stimuli, `held` on different halves; `difference` is
-    the encoder's mean less the best one's.
+    the encoder's mean less the best one's; `layers` counts those that have a score, NaN in older studies.
     """
 
     condition: str
@@ -116,6 +116,12 @@ class Ranked:
     p: float
     p_adjusted: float
     note: str
+    layers: float = math.nan
+
+    def behind(self, alpha: float) -> bool:
+        """Tell whether the difference to the best is more than luck: by its interval, and by its p where it has one."""
+        told = self.difference.low > 0 or self.difference.high < 0
+        return told and not self.p_adjusted >= alpha
 
 
 @dataclass(frozen=True)
@@ -186,6 +192,11 @@ class ManyStudy:
         """Find an encoder's row in the ranking."""
         rows = self.ranking.get((condition.id, metric.id), ())
         return next((row for row in rows if row.encoder == encoder.id), None)
+
+    def over(self, row: Ranked) -> str:
+        """Say over how many of its layers an encoder's mean is, nothing when over all of them."""
+        count = len(self.encoder(row.encoder).layers)
+        return f"over {row.layers:.0f} of {count} layers" if 0 < row.layers < count else ""
 
     def curve(self, condition: Condition, encoder: SavedEncoder, metric: Metric) -> Float[np.ndarray, "3 l"]:
         """Give each layer's score with itself under the condition, and both ends of its interval."""

@@ -44,7 +44,9 @@ def answer(study: ManyStudy) -> str:
     if not rows:
         return f"Under {quoted(condition)} no encoder has a defined score by {metric.label}; the notes say why."
     best = study.encoder(rows[0].encoder).described
-    start = f"Under {quoted(condition)}, {_label(metric)} averages {rows[0].mean.text} over the layers of {best}"
+    start = (
+        f"Under {quoted(condition)}, {_label(metric)} averages {rows[0].mean.text} {_where(study, rows[0])} of {best}"
+    )
     if len(rows) == 1:
         return f"{start}."
     most = "the most" if metric.higher_is_similar else "the least and so the most alike"
@@ -58,19 +60,22 @@ def _ahead(study: ManyStudy, metric: Metric, rows: list[Ranked]) -> str:
     less = "less" if metric.higher_is_similar else "more"
     size = number(abs(gap.value))
     span = "" if not gap.span else f" {_behind(metric, gap)}"
-    said = f"; {study.encoder(following.encoder).described} follows with {size}{span} {less}"
+    over = f" {study.over(following)}".rstrip()
+    said = f"; {study.encoder(following.encoder).described} follows{over} with {size}{span} {less}"
     tested = [row for row in rows[1:] if math.isfinite(row.p_adjusted)]
     if not tested:
         reason = next((row.note.partition(NO_P)[2] for row in rows if NO_P in row.note), "")
         return (
             f"{said}, and no p-value says whether such differences are more than luck{f': {reason}' if reason else ''}"
         )
-    open_ones = [study.encoder(row.encoder).described for row in tested if row.p_adjusted >= study.alpha]
+    open_ones = [study.encoder(row.encoder).described for row in tested if not row.behind(study.alpha)]
     if len(open_ones) == len(tested):
-        return f"{said}, and no lead can be told from luck{_p(study, 'no')}"
+        return f"{said}, and no lead can be told from luck{_by(study, 'no interval leaves out 0 with an')}"
     others = f"{len(tested) - len(open_ones)} of {len(tested)} others" if open_ones else "every other"
     left = f", not that over {listed(open_ones)}" if 0 < len(open_ones) <= NAMED else ""
-    return f"{said}, and the lead over {others} is more than luck{_p(study, 'an')}{left}"
+    return (
+        f"{said}, and the lead over {others} is more than luck{_by(study, 'the interval leaves out 0, with an')}{left}"
+    )
 
 
 def _behind(metric: Metric, gap: Interval) -> str:
@@ -78,8 +83,12 @@ def _behind(metric: Metric, gap: Interval) -> str:
     return interval(-gap.high, -gap.low) if metric.higher_is_similar else interval(gap.low, gap.high)
 
 
-def _p(study: ManyStudy, article: str) -> str:
-    return f" ({article} adjusted p below {study.alpha:.2g})"
+def _where(study: ManyStudy, row: Ranked) -> str:
+    return study.over(row) or "over the layers"
+
+
+def _by(study: ManyStudy, interval_with: str) -> str:
+    return f" ({interval_with} adjusted p below {study.alpha:.2g})"
 
 
 def _label(metric: Metric) -> str:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from repalign.report.many.layout import signed
-from repalign.report.many.saved import Condition, ManyStudy, Ranked
+from repalign.report.many.saved import Condition, ManyStudy, Ranked, SavedEncoder
 from repalign.report.many.sentences import PICKED, answer, caveats, question, quoted
 from repalign.report.wording import number, probability
 
@@ -42,9 +42,14 @@ def _ranking(study: ManyStudy, condition: Condition) -> Table:
         named = [one.name for one in others].count(metric.name) == 1
         table.add_column(Text(metric.name if named else metric.label), justify="right")
     for encoder, row in zip(seen, rows, strict=True):
-        cells = _first(row[0], encoder.described)[: 4 + tested] + [_mean(one) for one in row[1:]]
+        cells = _first(row[0], _name(study, row[0], encoder))[: 4 + tested] + [_mean(one) for one in row[1:]]
         table.add_row(*map(Text, cells))
     return table
+
+
+def _name(study: ManyStudy, row: Ranked | None, encoder: SavedEncoder) -> str:
+    over = "" if row is None else study.over(row)
+    return f"{encoder.described} ({over})" if over else encoder.described
 
 
 def _first(row: Ranked | None, name: str) -> list[str]:

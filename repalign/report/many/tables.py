@@ -25,6 +25,7 @@ RANKING_NUMBERS = (
     "rank", "n", "n_groups", "mean", "mean_low", "mean_high", "peak", "held", "held_low", "held_high", "held_share",
     "difference", "difference_low", "difference_high", "p", "p_adjusted",
 )  # fmt: skip
+RANKING_LATER = ("layers",)
 
 Row = TypeVar("Row")
 
@@ -73,9 +74,9 @@ def read_ranking(
 
     Raises InputError when its encoders are not those that `alignment.csv` has scores of.
     """
-    table = read_table(file, RANKING_NAMES, RANKING_NUMBERS)
+    table = read_table(file, RANKING_NAMES, RANKING_NUMBERS, RANKING_LATER)
     _check_known(file, table, known)
-    rows = [_ranked(row) for row in rows_of(table, RANKING_NAMES, RANKING_NUMBERS)]
+    rows = [_ranked(row) for row in rows_of(table, RANKING_NAMES, (*RANKING_NUMBERS, *RANKING_LATER))]
     named = [(row.condition, row.encoder, row.metric) for row in rows]
     odd = sorted(set(named) ^ scored)
     if odd or len(set(named)) < len(named):
@@ -86,7 +87,7 @@ def read_ranking(
 
 
 def _ranked(row: tuple[Any, ...]) -> Ranked:
-    one: dict[str, Any] = dict(zip((*RANKING_NAMES, *RANKING_NUMBERS), row, strict=True))
+    one: dict[str, Any] = dict(zip((*RANKING_NAMES, *RANKING_NUMBERS, *RANKING_LATER), row, strict=True))
     for what in ("mean", "held", "difference"):
         one[what] = Interval(one.pop(what), one.pop(f"{what}_low"), one.pop(f"{what}_high"))
     return Ranked(**one)
