@@ -92,7 +92,7 @@ def test_a_finished_study_is_gathered_again_without_computing(study, design, mon
         ran.append(comparison.a)
         raise RepalignError("no")
 
-    monkeypatch.setattr("repalign.many.run", refuse)
+    monkeypatch.setattr("repalign.many.run", counted)
     again = run_study(read_design(design), study.folder)
     assert ran == ["python:tinynets:nothing"]
     assert again.kept == 4
