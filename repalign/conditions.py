@@ -1,18 +1,16 @@
 """One encoder, two conditions: what the second one does to the pictures, what it costs, and what controls cost."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, nan, sqrt
 from statistics import fmean
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from repalign.align import Prepared, against
 from repalign.controls import Control, Sample, controls, sample, tightened
 from repalign.extract import Request, extract, pick_device
-from repalign.filters import Filter
 from repalign.filters.light import picture_squares
 from repalign.infer.difference import score_differences
 from repalign.infer.matched import MatchedScores, matched_scores
@@ -23,6 +21,7 @@ from repalign.pooling import parse_pool
 from repalign.progress import Track, silent
 from repalign.sides import Options, Side
 from repalign.types import Activations, Inference, Stimuli
+from repalign.viewing import View
 
 MOST_NOTES = 5  # of one run of a filter
 ENDS = ("se", "_low", "_high")  # of the columns that hold standard errors and intervals
@@ -95,7 +94,7 @@ def load_conditions(
 def _measured(left: Side, right: Side, names: Sequence[str], seed: int) -> Measured:
     """Compare both views, on all pictures and on a sample of them, and build the controls."""
     first, second = _kept(left), _kept(right)
-    views = _through(first, left.filter), _through(second, right.filter)
+    views = View(first, left.filter).show, View(second, right.filter).show
     taken = sample(first, *views, seed)
     if left.filter is None and left.stimuli is right.stimuli:
         moved = float(right.activations.meta["difference"])  # type: ignore[arg-type]
@@ -130,14 +129,6 @@ def _kept(side: Side) -> Stimuli:
     assert side.stimuli is not None  # an encoder saw them
     place = {name: i for i, name in enumerate(side.stimuli.ids)}
     return side.stimuli.take([place[name] for name in side.activations.ids])
-
-
-def _through(stimuli: Stimuli, filter_: Filter | None) -> Callable[[int], Image.Image]:
-    def shown(index: int) -> Image.Image:
-        picture = stimuli.load(index)
-        return picture if filter_ is None else filter_(picture, stimuli.extent[index] if stimuli.extent else 1.0)
-
-    return shown
 
 
 def costs(prepared: Prepared, conditions: Conditions, plan: Plan) -> Costs:

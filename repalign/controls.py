@@ -9,7 +9,7 @@ import torch
 from PIL.Image import Image
 
 from repalign.errors import InputError
-from repalign.filters import FILTERS, Filter, as_strong, linear_difference, make_filter
+from repalign.filters import FILTERS, Filter, as_strong, linear_difference, make_filter, scene_width
 from repalign.filters.light import as_batch, linear_squares
 from repalign.types import Stimuli
 
@@ -61,12 +61,11 @@ def sample(stimuli: Stimuli, first: Shown, second: Shown, seed: int) -> Sample:
         if room <= 0:
             break
         original, seen = first(i), second(i)
-        extent = stimuli.extent[i] if stimuli.extent else 1.0
         window = _window(original, rng)
         cut = original.crop(window)
         pictures.append(cut)
         room -= cut.width * cut.height
-        extents.append(extent * cut.width / original.width)
+        extents.append(stimuli.extent_of(i) * cut.width / original.width)
         same = original.size == seen.size
         squares.append(linear_squares(as_batch(cut), as_batch(seen.crop(window))) if same else torch.tensor([nan]))
     return Sample(tuple(pictures), tuple(extents), float(torch.cat(squares).mean().sqrt()))
@@ -94,7 +93,7 @@ def tightened(control: Control, ratio: float, taken: Sample, condition: Filter |
 
 
 def _control(name: str, taken: Sample, condition: Filter | None) -> Control:
-    options = _scene(name, condition)
+    options = scene_width(name, condition, ANY_FOV)
     if name not in FILTERS or FILTERS[name].strength is None:
         return _measured(name, make_filter(name, **options), taken)
     if not taken.difference > 0:
@@ -111,14 +110,6 @@ def _control(name: str, taken: Sample, condition: Filter | None) -> Control:
 def _measured(name: str, made: Filter, taken: Sample) -> Control:
     difference = linear_difference(made, taken.pictures, taken.extent)
     return Control(name, made).measured(0.0 if difference < ROUNDING else difference, taken.difference)
-
-
-def _scene(name: str, condition: Filter | None) -> dict[str, object]:
-    """Give the scene's width in degrees to a control that needs it."""
-    if name not in FILTERS or "fov_deg" not in FILTERS[name].__dataclass_fields__:
-        return {}
-    known = [step.options["fov_deg"] for step in condition.steps if step.options.get("fov_deg")] if condition else []
-    return {"fov_deg": known[0] if known else ANY_FOV}
 
 
 def _window(picture: Image, rng: np.random.Generator) -> tuple[int, int, int, int]:

@@ -154,8 +154,7 @@ def _batches(
         except (OSError, ValueError, SyntaxError) as error:
             return _Decoded((), b"", str(error).splitlines()[0] if str(error) else type(error).__name__)
         digest = hashlib.blake2b(picture.tobytes(), digest_size=16).digest()
-        extent = stimuli.extent[index] if stimuli.extent else 1.0
-        seen = {spec: _seen(picture, f, extent, stimuli.ids[index]) for spec, f in filters.items()}
+        seen = {spec: _seen(picture, f, stimuli.extent_of(index), stimuli.ids[index]) for spec, f in filters.items()}
         ours = [seen[v.view[1]] for v in views]
         inputs = tuple(v.encoder.preprocess(one.picture) for v, one in zip(views, ours, strict=True))
         found = zip(*((one.clipped, one.squares, one.notes) for one in ours), strict=True)

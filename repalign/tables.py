@@ -17,6 +17,7 @@ from repalign.spectrum import largest_share, participation_ratio
 from repalign.stimuli.image import thumbnail
 from repalign.subjects.ceiling import NoiseCeiling
 from repalign.types import Activations, Inference
+from repalign.viewing import View
 
 THUMBNAILS = 12
 COLUMNS = [
@@ -119,18 +120,15 @@ def write_thumbnails(folder: Path, sides: tuple[Side, Side]) -> list[dict[str, s
             "group": stimuli.groups[i] if stimuli.groups else "",
             "label": stimuli.labels[i] if stimuli.labels else "",
         }
-        thumbnail(_picture(shown, name)).save(folder / entry["file"])
+        thumbnail(_seen(shown, name)).save(folder / entry["file"])
         if paired:
             entry["file_b"] = f"thumbs/{k:03d}-b.png"
-            thumbnail(_picture(right, name)).save(folder / entry["file_b"])
+            thumbnail(_seen(right, name)).save(folder / entry["file_b"])
         entries.append(entry)
     return entries
 
 
-def _picture(side: Side, name: str) -> Image:
+def _seen(side: Side, name: str) -> Image:
     """Give a stimulus as a side saw it."""
     assert side.stimuli is not None  # write_thumbnails has seen to it
-    i = side.stimuli.ids.index(name)
-    picture = side.stimuli.load(i)
-    extent = side.stimuli.extent[i] if side.stimuli.extent else 1.0
-    return picture if side.filter is None else side.filter(picture, extent)
+    return View(side.stimuli, side.filter).show(side.stimuli.ids.index(name))

@@ -56,6 +56,10 @@ class Stimuli:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def extent_of(self, i: int) -> float:
+        """Give the fraction of the scene's width that stimulus `i` shows: all of it unless said otherwise."""
+        return self.extent[i] if self.extent else 1.0
+
     def take(self, index: Sequence[int]) -> "Stimuli":
         """Keep the stimuli at `index`, in that order."""
         rows = list(index)

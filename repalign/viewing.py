@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from PIL.Image import Image
 
 from repalign.errors import InputError, unknown
 from repalign.filters import Filter, load_filter
@@ -19,6 +20,12 @@ class View:
 
     stimuli: Stimuli | None = None
     filter: Filter | None = None
+
+    def show(self, i: int) -> Image:
+        """Give stimulus `i` as this side sees it, 8-bit RGB."""
+        assert self.stimuli is not None  # saved features show nothing
+        picture = self.stimuli.load(i)
+        return picture if self.filter is None else self.filter(picture, self.stimuli.extent_of(i))
 
 
 def load_shown(

@@ -86,7 +86,7 @@ class Work:
             return Outcome()
         x = as_batch(original)
         try:
-            found = self.filter.apply(x, self.stimuli.extent[index] if self.stimuli.extent else 1.0)
+            found = self.filter.apply(x, self.stimuli.extent_of(index))
         except InputError as error:
             raise InputError(f"{name} through {self.filter.spec}: {error}") from None
         picture = as_picture(found.pictures[0])

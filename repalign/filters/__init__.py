@@ -33,7 +33,7 @@ FILTERS: dict[str, type[Step]] = {
 
 __all__ = [
     "FILTERS", "Chain", "Filter", "Filtered", "Step", "as_strong", "linear_difference", "load_filter", "make_filter",
-    "matched", "nyquist_transfer",
+    "matched", "nyquist_transfer", "scene_width",
 ]  # fmt: skip
 
 
@@ -77,10 +77,17 @@ def matched(
     without a strength, and when no strength comes near enough.
     """
     aim = load_filter(reference)
-    widths = [step.options["fov_deg"] for step in aim.steps if step.options.get("fov_deg")]
-    if widths and name in FILTERS and "fov_deg" in FILTERS[name].__dataclass_fields__:
-        options = {"fov_deg": widths[0]} | options
+    options = scene_width(name, aim) | options
     return as_strong(name, linear_difference(aim, pictures, extent), aim.spec, pictures, extent, **options)
+
+
+def scene_width(name: str, of: Filter | None, otherwise: float | None = None) -> dict[str, object]:
+    """Give the filter `name`, if it needs one, the width in degrees of the scene that `of` knows, or another."""
+    if name not in FILTERS or "fov_deg" not in FILTERS[name].__dataclass_fields__:
+        return {}
+    known = [step.options["fov_deg"] for step in of.steps if step.options.get("fov_deg")] if of else []
+    width = known[0] if known else otherwise
+    return {} if width is None else {"fov_deg": width}
 
 
 def as_strong(
