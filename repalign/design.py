@@ -11,13 +11,12 @@ from repalign.controls import CONTROLS
 from repalign.encoders import ENCODERS
 from repalign.encoders.spec import parse_spec
 from repalign.errors import InputError, unknown
-from repalign.filters import FILTERS, load_filter
+from repalign.filters import load_filter
 from repalign.infer.matrix import Plan
 from repalign.metrics import DEFAULT_METRICS, parse_metric
 from repalign.sides import Options
 from repalign.stimuli.checks import FEWEST_STIMULI
-from repalign.study import TWO_SAMPLE_DEFAULTS
-from repalign.twosample import make_two_sample
+from repalign.study import TWO_SAMPLE_DEFAULTS, check_wanted
 
 # biased estimators over all pairs of frames, and the paper's three two-sample statistics (arXiv 2511.02404); which
 # estimators it used is not stated in what could be read of it
@@ -160,16 +159,7 @@ def _check(design: Design) -> None:
             raise InputError(f"condition {one.id!r} needs a filter or data_b, one of them")
         if one.filter is not None:
             load_filter(one.filter)
-    _check_choices(design)
-
-
-def _check_choices(design: Design) -> None:
-    """Raise InputError for an unknown test, control or kind of pairs."""
-    for name in design.tests:
-        make_two_sample(name)
-    for name in design.controls:
-        if name not in FILTERS:
-            raise unknown("filter", name, FILTERS)
+    check_wanted(design.tests, design.controls)
     if design.pairs not in PAIRS:
         raise unknown("pairs", design.pairs, PAIRS)
 

@@ -92,7 +92,7 @@ def run(comparison: Comparison, track: Track = silent, known: Known | None = Non
     metrics = [parse_metric(m) for m in comparison.metrics]
     if len(set(metrics)) < len(metrics):
         raise InputError(f"a metric is asked for twice: {', '.join(comparison.metrics)}")
-    check_wanted(comparison)
+    check_wanted(comparison.tests, comparison.controls)
     out = comparison.folder
     check_out(out, comparison.force)
     began = time.perf_counter()
@@ -128,11 +128,11 @@ def run(comparison: Comparison, track: Track = silent, known: Known | None = Non
     return out
 
 
-def check_wanted(comparison: Comparison) -> None:
-    """Raise InputError for controls and tests that do not exist, before anything is computed."""
-    for name in comparison.tests:
+def check_wanted(tests: Sequence[str], controls: Sequence[str]) -> None:
+    """Raise InputError for tests and controls that do not exist, before anything is computed."""
+    for name in tests:
         make_two_sample(name)
-    for name in comparison.controls:
+    for name in controls:
         if name not in FILTERS:
             raise unknown("control", name, FILTERS)
 
