@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 import repalign
-from repalign.align import prepare, scores
+from repalign.align import prepare
+from repalign.embedding import scores
 from repalign.infer.jackknife import deleted_scores, others, refit
 from repalign.infer.permute import permuted_scores
 from repalign.infer.resample import deletions, permutations

@@ -1,60 +1,25 @@
-"""Alignment: every layer of one side against every layer of the other.
-
-A cosine metric turns each layer into one symmetric matrix that lists what the layer says about every pair of
-stimuli, and the similarity of two layers is the cosine of their matrices, `⟨A, B⟩ / (‖A‖ ‖B‖)`. With the unit
-matrices of all layers laid out as rows, `E_a (la, n²)` and `E_b (lb, n²)`, the whole matrix of scores is
-`E_a E_bᵀ`: one product, each layer embedded once, not once a pair. A pair metric is a plain loop.
-"""
+"""Alignment: every layer of one side against every layer of the other."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from itertools import combinations
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from repalign.embedding import Embedded, Geometries, Scored, Side, all_scores, embed_side, scored
 from repalign.errors import InputError, RepalignWarning
-from repalign.memory import check_memory
-from repalign.metrics.base import CosineMetric, Metric, PairMetric, UndefinedError
+from repalign.metrics.base import CosineMetric, Metric
+from repalign.stack import Room, room
 from repalign.types import Activations, Alignment
 
 PAIRS = ("between", "all")
 FEWEST_GROUPS = 4  # between which an unbiased estimate exists, as four stimuli are needed without groups
-
-
-@dataclass(frozen=True)
-class Geometries:
-    """The geometry of every layer that has one, by its row in the matrix of scores, and why the others have none."""
-
-    names: tuple[str, ...]
-    layers: dict[int, Tensor]
-    undefined: dict[str, str]
-
-    def take(self, metric: Metric, index: Tensor) -> "Geometries":
-        """Restrict every layer to the stimuli at `index`."""
-        return Geometries(self.names, {k: metric.take(g, index) for k, g in self.layers.items()}, self.undefined)
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """The embedded layers by row: a stack of unit matrices `(l, n, n)` for a cosine metric, else a list."""
-
-    count: int
-    rows: tuple[int, ...]
-    values: Any
-    undefined: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Scored:
-    """The scores of all layer pairs, and why a pair whose layers both have a geometry is NaN, by its place."""
-
-    values: Float[np.ndarray, "la lb"]
-    undefined: dict[tuple[int, int], str]
 
 
 @dataclass(frozen=True)
@@ -63,6 +28,7 @@ class Prepared:
 
     `left_out (n, n)` marks the pairs of stimuli that do not count, None when all do; `within_groups` says that those
     within a group are among them; `missing` counts those that a given RDM lacks. `notes` say what was left out.
+    `room` says where everything is computed and how much memory it may take.
     """
 
     a: Activations
@@ -70,6 +36,7 @@ class Prepared:
     metric: Metric
     geometries: tuple[Geometries, Geometries]
     embedded: tuple[Embedded, Embedded]
+    room: Room
     left_out: Bool[Tensor, "n n"] | None = None
     within_groups: bool = False
     missing: int = 0
@@ -82,16 +49,7 @@ class Prepared:
 
     def alignment(self) -> Alignment:
         """Score every layer of `a` against every layer of `b`; warns once of layer pairs without a score."""
-        left, right = self.embedded
-        return Alignment(
-            self.metric.name,
-            self.metric.options,
-            tuple(self.a.layers),
-            tuple(self.b.layers),
-            len(self.a),
-            self._scored.values.copy(),
-            left.undefined | right.undefined | self._undefined_pairs,
-        )
+        return _alignment((self.a, self.b), self.embedded, self.metric, self._scored.values, self._undefined_pairs)
 
     @cached_property
     def _scored(self) -> Scored:
@@ -106,12 +64,13 @@ class Prepared:
 
     @property
     def _undefined_pairs(self) -> dict[str, str]:
-        left, right = list(self.a.layers), list(self.b.layers)
-        return {f"{left[i]} × {right[j]}": reason for (i, j), reason in self._scored.undefined.items()}
+        return _by_name(self.a, self.b, self._scored)
 
 
-def align(a: Activations, b: Activations, metric: Metric, pairs: str = "between") -> Alignment:
-    """Score every layer of `a` against every layer of `b`, `(la, lb)` float64.
+def align(
+    a: Activations, b: Activations, metric: Metric, pairs: str = "between", memory: int | None = None
+) -> Alignment:
+    """Score every layer of `a` against every layer of `b`, `(la, lb)` float64, within `memory` bytes.
 
     Where the stimuli come in groups (frames of a video), `pairs="between"` compares stimuli of different groups only,
     for the metrics that can: frames of one video are alike in both layers whatever these are, which lifts a score that
@@ -119,21 +78,24 @@ def align(a: Activations, b: Activations, metric: Metric, pairs: str = "between"
 
     A layer without a geometry (constant features) gives NaN, one warning and its reason in `undefined`.
 
-    Raises InputError when the two sides hold different stimuli, when a layer holds NaN or infinite values, and
-    when there are fewer stimuli than the metric needs.
+    Raises InputError when the two sides hold different stimuli, when a layer holds NaN or infinite values, when
+    there are fewer stimuli than the metric needs, and when neither memory nor the disk holds all pairs of them.
     """
-    return prepare(a, b, metric, pairs).alignment()
+    return prepare(a, b, metric, pairs, memory).alignment()
 
 
-def prepare(a: Activations, b: Activations, metric: Metric, pairs: str = "between") -> Prepared:
+def prepare(
+    a: Activations, b: Activations, metric: Metric, pairs: str = "between", memory: int | None = None,
+    device: str | torch.device | None = None,
+) -> Prepared:  # fmt: skip
     """Take and embed every layer of both sides; warns and raises as `align` does.
 
+    Embedded layers are held in `memory` bytes (a quarter of what is free), on `device` (the CPU), or else on disk.
     Pairs of stimuli that are NaN in any given RDM are left out of all layers, with a warning that counts them.
     """
     check_pair(a, b, metric, pairs)
+    where = _room_for(metric, len(a), memory, device)
     codes = group_codes(a.groups or b.groups, len(a))
-    left = _geometries(a, metric, codes)
-    right = left if b is a else _geometries(b, metric, codes)
     missing = missing_pairs(a, b)
     if missing is not None:
         _warn(f"{_count(missing)} of stimuli are missing (NaN) in {_rdm_names(a, b)} and left out of every layer")
@@ -141,14 +103,14 @@ def prepare(a: Activations, b: Activations, metric: Metric, pairs: str = "betwee
     if pairs == "between":
         within, notes = within_groups(metric, codes), _said_of_groups(metric, codes)
     left_out = within if missing is None else missing if within is None else missing | within
-    for side in {id(left): left, id(right): right}.values():
-        _leave_out(side, left_out)
-    first = embed(left, metric)
-    second = first if right is left else embed(right, metric)
-    for side, embedded in ((a, first), (b, second))[: 1 if b is a else 2]:
+    among = len(a.layers) + (0 if b is a else len(b.layers))
+    first = embed_side(_side(a, metric, codes, left_out, where, among), metric, where)
+    second = first if b is a else embed_side(_side(b, metric, codes, left_out, where, among), metric, where)
+    for side, (_, embedded) in ((a, first), (b, second))[: 1 if b is a else 2]:
         _warn_undefined(side, embedded)
     lacking = 0 if missing is None else int(missing.sum()) // 2
-    return Prepared(a, b, metric, (left, right), (first, second), left_out, within is not None, lacking, notes)
+    geometries, embedded = (first[0], second[0]), (first[1], second[1])
+    return Prepared(a, b, metric, geometries, embedded, where, left_out, within is not None, lacking, notes)
 
 
 def against(prepared: Prepared, b: Activations) -> Prepared:
@@ -156,12 +118,89 @@ def against(prepared: Prepared, b: Activations) -> Prepared:
 
     Warns and raises as `align` does.
     """
-    check_pair(prepared.a, b, prepared.metric)
-    right = _geometries(b, prepared.metric, group_codes(prepared.groups, len(b)))
-    _leave_out(right, prepared.left_out)
-    second = embed(right, prepared.metric)
+    a, metric, where = prepared.a, prepared.metric, prepared.room
+    check_pair(a, b, metric)
+    codes = group_codes(prepared.groups, len(b))
+    among = len(a.layers) + len(b.layers)
+    right, second = embed_side(_side(b, metric, codes, prepared.left_out, where, among), metric, where)
     _warn_undefined(b, second)
     return replace(prepared, b=b, geometries=(prepared.geometries[0], right), embedded=(prepared.embedded[0], second))
+
+
+def align_all(
+    sides: Sequence[Activations], metric: Metric, pairs: str = "between", memory: int | None = None
+) -> dict[tuple[int, int], Alignment]:
+    """Score every side against every later one, `(i, j)` with i < j, as `align` does, each side embedded once.
+
+    Sides that lack pairs of stimuli (NaN in an RDM), or between which none have groups while others have, are compared
+    pair by pair, since what they leave out depends on the pair. Warns and raises as `align` does.
+    """
+    both = list(combinations(range(len(sides)), 2))
+    for i, j in both:
+        check_pair(sides[i], sides[j], metric, pairs)
+    groups = next((side.groups for side in sides if side.groups), None)
+    whole = [missing_pairs(side, side) is None for side in sides]
+    alike = [(i, j) for i, j in both if whole[i] and whole[j] and (sides[i].groups or sides[j].groups) == groups]
+    found = _align_together(sides, alike, metric, groups if pairs == "between" else None, groups, memory)
+    return {k: found[k] if k in found else align(sides[k[0]], sides[k[1]], metric, pairs, memory) for k in both}
+
+
+def _align_together(
+    sides: Sequence[Activations], both: Sequence[tuple[int, int]], metric: Metric,
+    between: tuple[str, ...] | None, groups: tuple[str, ...] | None, memory: int | None,
+) -> dict[tuple[int, int], Alignment]:  # fmt: skip
+    """Score pairs of sides that leave out the same pairs of stimuli: those within the groups of `between`."""
+    used = sorted({k for pair in both for k in pair})
+    if not used:
+        return {}
+    n, among = len(sides[used[0]]), sum(len(sides[k].layers) for k in used)
+    where = _room_for(metric, n, memory, None)
+    left_out = within_groups(metric, group_codes(between, n))
+    embedded = {}
+    for k in used:
+        side = _side(sides[k], metric, group_codes(groups, n), left_out, where, among)
+        embedded[k] = embed_side(side, metric, where)[1]
+        _warn_undefined(sides[k], embedded[k])
+    if not isinstance(metric, CosineMetric):
+        pairwise = {(i, j): scored(embedded[i], embedded[j], metric) for i, j in both}
+    else:
+        every = all_scores([embedded[k] for k in used])
+        ends = dict(zip(used, np.cumsum([embedded[k].count for k in used]).tolist(), strict=True))
+        rows = {k: slice(ends[k] - embedded[k].count, ends[k]) for k in used}
+        pairwise = {(i, j): Scored(every[rows[i], rows[j]], {}) for i, j in both}
+    return {
+        (i, j): _alignment(
+            (sides[i], sides[j]), (embedded[i], embedded[j]), metric, one.values, _by_name(sides[i], sides[j], one)
+        )
+        for (i, j), one in pairwise.items()
+    }
+
+
+def _alignment(
+    sides: tuple[Activations, Activations], embedded: tuple[Embedded, Embedded], metric: Metric,
+    values: NDArray[np.float64], undefined: dict[str, str],
+) -> Alignment:  # fmt: skip
+    return Alignment(
+        metric.name,
+        metric.options,
+        tuple(sides[0].layers),
+        tuple(sides[1].layers),
+        len(sides[0]),
+        values.copy(),
+        embedded[0].undefined | embedded[1].undefined | undefined,
+    )
+
+
+def _by_name(a: Activations, b: Activations, found: Scored) -> dict[str, str]:
+    left, right = list(a.layers), list(b.layers)
+    return {f"{left[i]} × {right[j]}": reason for (i, j), reason in found.undefined.items()}
+
+
+def _room_for(metric: Metric, n: int, memory: int | None, device: str | torch.device | None) -> Room:
+    where = room(memory, device)
+    if metric.pairwise:
+        where.check(n)
+    return where
 
 
 def group_codes(groups: tuple[str, ...] | None, n: int) -> Int[Tensor, " n"]:
@@ -213,59 +252,6 @@ def _warn(message: str, stacklevel: int = 4) -> None:
     warnings.warn(message, RepalignWarning, stacklevel=stacklevel)
 
 
-def embed(side: Geometries, metric: Metric) -> Embedded:
-    """Embed every layer; matrices of a cosine metric are scaled to length one."""
-    undefined = dict(side.undefined)
-    found: dict[int, Any] = {}
-    stack = None
-    for row, geometry in side.layers.items():
-        try:
-            value = metric.embed(geometry)
-        except UndefinedError as reason:
-            undefined[side.names[row]] = str(reason)
-            continue
-        if isinstance(metric, CosineMetric):
-            if stack is None:
-                stack = value.new_empty(len(side.layers), *value.shape)
-            torch.div(value, value.norm(), out=stack[len(found)])
-            value = None
-        found[row] = value
-    values = list(found.values()) if stack is None else stack[: len(found)]
-    return Embedded(len(side.names), tuple(found), values, undefined)
-
-
-def scores(a: Embedded, b: Embedded, metric: Metric) -> NDArray[np.float64]:
-    """Score all embedded layers of `a` with all of `b`, `(la, lb)`; NaN where there is nothing to compare."""
-    return scored(a, b, metric).values
-
-
-def scored(a: Embedded, b: Embedded, metric: Metric) -> Scored:
-    """Score all embedded layers of `a` with all of `b`, and say why two that have a geometry have no score."""
-    if isinstance(metric, PairMetric):
-        return _one_by_one(a, b, metric)
-    matrix = np.full((a.count, b.count), np.nan)
-    if a.rows and b.rows:
-        matrix[np.ix_(a.rows, b.rows)] = (a.values.flatten(1) @ b.values.flatten(1).T).cpu().numpy()
-    return Scored(matrix, {})
-
-
-def _one_by_one(a: Embedded, b: Embedded, metric: PairMetric) -> Scored:
-    """Score pair after pair; of a side with itself only one of both orders when they are the same."""
-    found = Scored(np.full((a.count, b.count), np.nan), {})
-    mirrored = a is b and metric.symmetric
-    for i, x in zip(a.rows, a.values, strict=True):
-        for j, y in zip(b.rows, b.values, strict=True):
-            if mirrored and j > i:
-                continue
-            try:
-                found.values[i, j] = metric.score(x, y)
-            except UndefinedError as reason:
-                found.undefined[i, j] = str(reason)
-            if mirrored:
-                found.values[j, i] = found.values[i, j]
-    return found
-
-
 def check_pair(a: Activations, b: Activations, metric: Metric, pairs: str = "between") -> None:
     """Raise InputError unless both sides hold the same stimuli in the same groups, enough of them, and fit."""
     if pairs not in PAIRS:
@@ -280,10 +266,6 @@ def check_pair(a: Activations, b: Activations, metric: Metric, pairs: str = "bet
         )
     if len(a) < metric.fewest:
         raise InputError(f"{metric.name} needs at least {metric.fewest} stimuli, not {len(a)}")
-    if metric.pairwise:
-        n, layers = len(a), len(a.layers) + (0 if b is a else len(b.layers))
-        # each layer's geometry, and its embedding
-        check_memory(16 * layers * n * n, f"all pairs of {n} stimuli × {layers} layers", "--limit N or fewer --layers")
 
 
 def check_features(name: str, x: Tensor, axes: int = 2) -> None:
@@ -291,8 +273,8 @@ def check_features(name: str, x: Tensor, axes: int = 2) -> None:
     if x.ndim != axes or x.shape[-1] == 0:
         wanted = "features must be (stimuli, features)" if axes == 2 else "repeats must be (repeats, stimuli, features)"
         raise InputError(f"layer {name!r} has shape {tuple(x.shape)}; {wanted}")
-    bad = int((~torch.isfinite(x)).sum())
-    if bad:
+    if x.numel() and not all(torch.isfinite(v) for v in torch.aminmax(x)):  # NaN is both; no copy of wide features
+        bad = int((~torch.isfinite(x)).sum())
         rows = int((~torch.isfinite(x)).any(-1).sum())
         raise InputError(f"layer {name!r} holds {bad} NaN or infinite values in {rows} of {x[..., 0].numel()} stimuli")
 
@@ -304,34 +286,33 @@ def missing_pairs(a: Activations, b: Activations) -> Bool[Tensor, "n n"] | None:
     return missing if missing.any() else None
 
 
-def _leave_out(side: Geometries, left_out: Bool[Tensor, "n n"] | None) -> None:
-    """Make the pairs of stimuli that do not count NaN, in place."""
-    if left_out is not None:
-        for geometry in side.layers.values():
-            geometry[left_out] = torch.nan
-
-
 def _warn_undefined(side: Activations, embedded: Embedded) -> None:
     for layer, reason in embedded.undefined.items():
         _warn(f"layer {layer!r} of {side.encoder} has no score (NaN): {reason}", stacklevel=5)
 
 
-def _geometries(side: Activations, metric: Metric, codes: Int[Tensor, " n"]) -> Geometries:
-    found = Geometries(tuple(side.layers), {}, {})
-    for row, name in enumerate(side.layers):
-        try:
-            found.layers[row] = geometry_of(side, name, metric, codes)
-        except UndefinedError as reason:
-            found.undefined[name] = str(reason)
-    return found
+def _side(
+    side: Activations, metric: Metric, codes: Int[Tensor, " n"], left_out: Bool[Tensor, "n n"] | None, where: Room,
+    among: int,
+) -> Side:  # fmt: skip
+    """Say how to take each layer's geometry: on the device, the pairs of stimuli that do not count NaN."""
+    names, there = tuple(side.layers), None if left_out is None else left_out.to(where.device)
+
+    def geometry(row: int) -> Tensor:
+        found = geometry_of(side, names[row], metric, codes, where.device)
+        return found if there is None else found.masked_fill_(there, torch.nan)
+
+    return Side(names, len(side), geometry, among)
 
 
-def geometry_of(side: Activations, layer: str, metric: Metric, codes: Int[Tensor, " n"]) -> Tensor:
-    """Take the geometry of a layer, whatever it holds; `codes` number the groups of the stimuli.
+def geometry_of(
+    side: Activations, layer: str, metric: Metric, codes: Int[Tensor, " n"], device: torch.device | None = None
+) -> Tensor:
+    """Take the geometry of a layer, whatever it holds, on a device; `codes` number the groups of the stimuli.
 
     Raises UndefinedError when it has none, InputError naming side and layer when the metric can't use it.
     """
-    x = side.layers[layer]
+    x = side.layers[layer] if device is None else side.layers[layer].to(device)
     if side.geometry != "rdm":
         check_features(layer, x, 3 if side.geometry == "repeats" else 2)
     try:

@@ -1,6 +1,7 @@
 """The Python API: similarities of arrays, alignments of arrays and of encoders."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from numpy.typing import ArrayLike
@@ -9,8 +10,11 @@ from torch import Tensor
 from repalign.align import align, prepare
 from repalign.errors import InputError
 from repalign.infer.matrix import Plan, infer
+from repalign.measuring import align_sides, infer_sides, prepare_sides, stream_sides
 from repalign.metrics import DEFAULT_METRICS, Metric
-from repalign.sides import Options, Source, load_sides, prepare_sides
+from repalign.side import Options, Side
+from repalign.sides import Source, load_sides
+from repalign.storage import storage
 from repalign.types import Alignment, Inference, Stimuli
 from repalign.wrap import as_activations, as_metric, check_groups
 
@@ -101,8 +105,9 @@ def compare(
     Raises InputError for anything that can't be used as asked.
     """
     named = _named(metrics)
-    left, right = load_sides(a, b, stimuli, stimuli_b, replace(options or Options(), **changes))  # type: ignore[arg-type]
-    return {name: prepare_sides(left, right, metric, pairs).alignment() for name, metric in named.items()}
+    asked = replace(options or Options(), **changes)  # type: ignore[arg-type]
+    with _loaded(a, b, stimuli, stimuli_b, asked, named, pairs) as (left, right):
+        return {name: align_sides(left, right, metric, pairs, asked.bytes) for name, metric in named.items()}
 
 
 def infer_encoders(
@@ -123,8 +128,25 @@ def infer_encoders(
     Raises InputError for anything that can't be used as asked.
     """
     named = _named(metrics)
-    left, right = load_sides(a, b, stimuli, stimuli_b, replace(options or Options(), **changes))  # type: ignore[arg-type]
-    return {name: infer(prepare_sides(left, right, metric, pairs), plan) for name, metric in named.items()}
+    asked = replace(options or Options(), **changes)  # type: ignore[arg-type]
+    with _loaded(a, b, stimuli, stimuli_b, asked, named, pairs) as (left, right):
+        return {name: _inference(left, right, metric, pairs, plan, asked.bytes) for name, metric in named.items()}
+
+
+def _inference(left: Side, right: Side, metric: Metric, pairs: str, plan: Plan | None, memory: int | None) -> Inference:
+    sure = plan is None or plan.interval != "none"
+    streamed = stream_sides(left, right, metric, pairs, memory, interval=sure)
+    return infer_sides(prepare_sides(left, right, metric, pairs, memory), streamed, plan)
+
+
+@contextmanager
+def _loaded(
+    a: Source, b: Source | None, stimuli: str | Stimuli | None, stimuli_b: str | Stimuli | None, options: Options,
+    metrics: Mapping[str, Metric], pairs: str,
+) -> Iterator[tuple[Side, Side]]:  # fmt: skip
+    """Load both sides, for as long as their features may be read."""
+    with storage(options.cache) as stored:
+        yield load_sides(a, b, stimuli, stimuli_b, options, metrics=list(metrics.values()), pairs=pairs, storage=stored)
 
 
 def _named(metrics: Metrics) -> dict[str, Metric]:

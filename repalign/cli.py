@@ -3,6 +3,7 @@
 Heavy imports happen inside the commands, so that `repalign --help` answers at once.
 """
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from repalign.cache_cli import app as cache_app
 from repalign.errors import RepalignError
 
 if TYPE_CHECKING:
@@ -27,10 +29,15 @@ app = typer.Typer(
     epilog="Add --debug to any command for the traceback of an error.",
 )
 
+app.add_typer(cache_app, name="cache")
+
 Model = Annotated[str, typer.Option(help="Encoder: [source:]name[@weights], as in resnet50, pocket:vit, hf:org/name.")]
 Data = Annotated[
     str | None,
-    typer.Option(help="Stimuli: a folder, a .csv manifest, an .npy or .npz array, or bundled:photos[:colour]."),
+    typer.Option(
+        help="Stimuli: a folder, a .csv manifest, an .npy or .npz array, shards, on disk or streamed (wds:…), a "
+        "streamed Hugging Face data set (hfdata:…), or bundled:photos[:colour]."
+    ),
 ]
 Out = Annotated[Path | None, typer.Option(help="Study folder to write; default: a new name in this folder.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the study that --out names.")]
@@ -105,17 +112,29 @@ def compare(
     save_features: Annotated[
         bool, typer.Option("--save-features", help="Keep A's features in the study, to be read as features:FILE.")
     ] = False,
+    precision: Annotated[
+        str, typer.Option(help="fp32, bf16, or auto: bf16 where it is faster and a sample shows that no score suffers.")
+    ] = "auto",
+    compiled: Annotated[bool, typer.Option("--compile", help="Run encoders through torch.compile.")] = False,
+    memory: Annotated[
+        str | None, typer.Option(help="What comparing may work in, as in 4GB; default: a quarter of what is free.")
+    ] = None,
+    max_pairwise: Annotated[
+        int, typer.Option(help="Stimuli of which every pair is taken; of more, a seeded subset (linear CKA: all).")
+    ] = 4096,
+    cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Keep features for the next run.")] = True,
 ) -> None:
     """Compare two encoders, or one under two conditions, layer by layer, and write a study with its report."""
     from repalign.controls import CONTROLS
     from repalign.infer.matrix import Plan
     from repalign.metrics import DEFAULT_METRICS
-    from repalign.sides import Options
+    from repalign.side import Options
     from repalign.study import Comparison
 
     options = Options(
         pool, layers, layers_b, limit, seed, device, batch_size, workers, skip_unreadable, allow_partial,
-        _names(pools) if stability else (), groups, filter_, filter_a, filter_b,
+        _names(pools) if stability else (), groups, filter_, filter_a, filter_b, precision, compiled, memory,
+        max_pairwise, cache,
     )  # fmt: skip
     plan = Plan(interval, n_permutations=permutations, seed=seed)
     chosen = tuple(metric or DEFAULT_METRICS)
@@ -140,6 +159,7 @@ def study(
     batch_size: Annotated[int | None, typer.Option(min=1, help="Pictures in one forward pass.")] = None,
     workers: Workers = None,
     skip_unreadable: SkipUnreadable = False,
+    cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Keep features for the next run.")] = True,
 ) -> None:
     """Run many encoders under many conditions; a study that was stopped goes on where it was."""
     from repalign.design import read_design
@@ -149,7 +169,7 @@ def study(
 
     changes = {
         "data": data, "limit": limit, "device": device, "batch_size": batch_size, "workers": workers,
-        "skip_unreadable": skip_unreadable or None,
+        "skip_unreadable": skip_unreadable or None, "cache": None if cache else False,
     }  # fmt: skip
     done = run_study(read_design(file, changes), out, force, _command(), _track)
     _print(ranking_table(read_many(done.folder)))
@@ -164,7 +184,7 @@ def study(
 @app.command()
 def demo(out: Out = None, force: Force = False, device: Device = "auto") -> None:
     """Compare two small trained networks on bundled photographs: no download, about a minute."""
-    from repalign.sides import Options
+    from repalign.side import Options
     from repalign.study import DEMO, Comparison
 
     a, b, data = DEMO
@@ -268,7 +288,8 @@ def _run(comparison: "Comparison") -> None:
     from repalign.study import run
 
     folder = run(comparison, _track)
-    _print(closing_table(read_study(folder)))
+    if os.environ.get("RANK", "0") == "0":  # of several processes, one has written it
+        _print(closing_table(read_study(folder)))
 
 
 @contextmanager
@@ -286,7 +307,7 @@ def _track(label: str, total: int) -> Iterator[Callable[[int], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(label, total=total, rate="")
+        task = progress.add_task(label, total=total or None, rate="")
 
         def advance(count: int) -> None:
             progress.advance(task, count)

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from repalign.align import Prepared, against
+from repalign.cache import Cache
 from repalign.controls import Control, Sample, controls, sample, tightened
-from repalign.extract import Request, extract, pick_device
+from repalign.extract import Request, extract
 from repalign.filters.light import picture_squares
 from repalign.infer.difference import score_differences
 from repalign.infer.matched import MatchedScores, matched_scores
@@ -19,7 +20,7 @@ from repalign.infer.peak import peak
 from repalign.optics import median_extent, optics_left
 from repalign.pooling import parse_pool
 from repalign.progress import Track, silent
-from repalign.sides import Options, Side
+from repalign.side import Options, Side
 from repalign.types import Activations, Inference, Stimuli
 from repalign.viewing import View
 
@@ -64,8 +65,9 @@ def two_conditions(left: Side, right: Side) -> bool:
 
 
 def load_conditions(
-    left: Side, right: Side, names: Sequence[str], options: Options, track: Track = silent, known: Known | None = None
-) -> Conditions:
+    left: Side, right: Side, names: Sequence[str], options: Options, track: Track = silent, known: Known | None = None,
+    cache: Cache | None = None,
+) -> Conditions:  # fmt: skip
     """Measure what the second view does to the pictures, and run the encoder on the first view through controls.
 
     `names` are the controls, each made as strong as the second view. Where the first view is filtered too there are
@@ -79,11 +81,11 @@ def load_conditions(
     key = (*seen, tuple(names), options.seed)
     first_time = key not in known
     moved, taken, built = known[key] if key in known else _measured(left, right, names, options.seed)
-    found = _seen_through(built, left, options, track)
+    found = _seen_through(built, left, options, track, cache)
     if first_time:
         tight = [tightened(c, _strength(c, found, moved), taken, right.filter) for c in built]
         changed = [new for new, old in zip(tight, built, strict=True) if new is not old]
-        found |= _seen_through(changed, left, options, track)
+        found |= _seen_through(changed, left, options, track, cache)
         pairs = zip(tight, built, strict=True)
         built = tuple(min(pair, key=lambda c: abs(_strength(c, found, moved) - 1)) for pair in pairs)
         known[key] = (moved, taken, built)
@@ -103,17 +105,16 @@ def _measured(left: Side, right: Side, names: Sequence[str], seed: int) -> Measu
     return moved, taken, () if left.filter is not None else tuple(controls(names, taken, right.filter))
 
 
-def _seen_through(built: Sequence[Control], left: Side, options: Options, track: Track) -> dict[str, Activations]:
+def _seen_through(
+    built: Sequence[Control], left: Side, options: Options, track: Track, cache: Cache | None
+) -> dict[str, Activations]:
     """Run the encoder on the first view through every control."""
     encoder = left.encoder
     assert encoder is not None  # two_conditions has seen to it
     requests = [Request(encoder, left.layers, parse_pool(options.pool), c.filter) for c in built if c.filter]
     if not requests:
         return {}
-    found = extract(
-        requests, _kept(left), device=pick_device(options.device), batch_size=options.batch_size,
-        workers=options.workers, track=track,
-    )  # fmt: skip
+    found = extract(requests, _kept(left), left.how, track=track, cache=cache)
     return {x.filter: x for x in found}
 
 

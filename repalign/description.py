@@ -8,7 +8,7 @@ from math import isfinite
 
 from repalign.infer.matrix import Plan
 from repalign.metrics import Metric
-from repalign.sides import Side
+from repalign.side import Side
 from repalign.tables import Result
 from repalign.types import Inference
 
@@ -52,7 +52,7 @@ def describe_subjects(side: Side, results: Sequence[Result]) -> dict[str, object
 def describe_stimuli(side: Side) -> dict[str, object]:
     """Describe the stimuli of one side that were read, with their groups and labels counted."""
     activations, stimuli = side.activations, side.stimuli
-    kept = set(activations.ids)
+    kept = set(side.ids)
 
     def counted(values: tuple[str, ...] | None) -> dict[str, int] | None:
         if values is None or stimuli is None:
@@ -61,13 +61,23 @@ def describe_stimuli(side: Side) -> dict[str, object]:
 
     return {
         "name": stimuli.name if stimuli else activations.stimuli,
-        "n": len(activations),
+        "n": side.n,
         "groups": counted(stimuli.groups) if stimuli else None,
         "labels": counted(stimuli.labels) if stimuli else None,
         "fingerprint": activations.meta.get("fingerprint", ""),
         "notes": list(stimuli.notes) if stimuli else [],
         "skipped": [list(item) for item in activations.meta.get("skipped", ())],  # type: ignore[attr-defined]
     }
+
+
+def describe_precision(left: Side, right: Side) -> str:
+    """Say in which precision encoders ran, and why, and in which what follows was computed."""
+    side = left if left.how is not None else right
+    if side.how is None:
+        return "float64 geometry"
+    passes = {"fp32": "float32", "bf16": "bfloat16"}[side.how.precision]
+    why = f" ({side.check.reason})" if side.check else ""
+    return f"{passes} passes{why}, float32 features, float64 geometry"
 
 
 def describe_metric(metric: Metric) -> dict[str, object]:

@@ -14,7 +14,7 @@ from repalign.errors import InputError, unknown
 from repalign.filters import load_filter
 from repalign.infer.matrix import Plan
 from repalign.metrics import DEFAULT_METRICS, parse_metric
-from repalign.sides import Options
+from repalign.side import Options
 from repalign.stimuli.checks import FEWEST_STIMULI
 from repalign.study import TWO_SAMPLE_DEFAULTS, check_wanted
 
@@ -28,7 +28,10 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "pairs": "all",
     },
 }
-OF_OPTIONS = ("pool", "layers", "limit", "seed", "device", "batch_size", "workers", "skip_unreadable", "groups")
+OF_OPTIONS = (
+    "pool", "layers", "limit", "seed", "device", "batch_size", "workers", "skip_unreadable", "groups", "precision",
+    "memory", "max_pairwise", "cache",
+)  # fmt: skip
 OF_PLAN = {"interval": "interval", "level": "level", "permutations": "n_permutations", "seed": "seed"}
 
 
@@ -166,7 +169,7 @@ def _check(design: Design) -> None:
 
 def _check_counts(given: Mapping[str, Any]) -> None:
     """Raise InputError for a count that is no whole number or too small."""
-    for key, least in (("limit", FEWEST_STIMULI), ("batch_size", 1), ("workers", 1)):
+    for key, least in (("limit", FEWEST_STIMULI), ("batch_size", 1), ("workers", 1), ("max_pairwise", 1)):
         count = given.get(key, least)
         if not isinstance(count, int) or isinstance(count, bool) or count < least:
             raise InputError(f"{key} must be a whole number from {least} on, not {count!r}")

@@ -1,7 +1,7 @@
 """Forward hooks: the only module that registers any, and every one is removed when its block ends."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -44,6 +44,44 @@ class Recording:
         return taken
 
 
+@dataclass(eq=False)
+class Recordings:
+    """Recordings of one network for several purposes, made by the same forward passes."""
+
+    every: list[Recording] = field(default_factory=list)
+
+    def of(self, forward: Callable[[], object]) -> list[dict[str, Tensor]]:
+        """Run a forward pass, no further than the recordings need it, and hand over each recording's outputs.
+
+        Raises LayerError as `take` does, and whatever the network raises; a failed pass leaves nothing behind.
+        """
+        try:
+            self._run(forward)
+            return [recording.take() for recording in self.every]
+        finally:
+            for recording in self.every:
+                recording.values.clear()
+
+    def _run(self, forward: Callable[[], object]) -> None:
+        try:
+            forward()
+        except _Enough as enough:
+            if enough.of is not self:  # of recordings around these
+                raise
+
+    def stop_when_full(self) -> None:
+        """Leave the forward pass once every layer of every recording has reported."""
+        if all(len(recording.values) == len(recording.names) for recording in self.every):
+            raise _Enough(self)
+
+
+class _Enough(BaseException):
+    """Raised in a hook to leave a forward pass; no Exception, so that no network takes it for an error of its own."""
+
+    def __init__(self, of: Recordings) -> None:
+        self.of = of
+
+
 def first_tensor(output: object) -> Tensor | None:
     """Find the tensor in a module's output: itself, or the first one inside a tuple, list or mapping."""
     if isinstance(output, Tensor):
@@ -56,12 +94,31 @@ def first_tensor(output: object) -> Tensor | None:
 
 
 @contextmanager
-def record(module: nn.Module, reducers: Mapping[str, Reducer]) -> Iterator[Recording]:
+def record_all(module: nn.Module, wanted: Sequence[Mapping[str, Reducer]], stop: bool) -> Iterator[Recordings]:
+    """Record for several purposes during every forward pass inside the block; the hooks stay from pass to pass.
+
+    With `stop`, a pass run by `Recordings.of` ends as soon as all layers have reported, whatever their order. A layer
+    that would run again later is then not noticed: leave `stop` out where a layer may.
+
+    Raises LayerError as `record` does.
+    """
+    found = Recordings()
+    with ExitStack() as stack:
+        for reducers in wanted:
+            recording = record(module, reducers, found.stop_when_full if stop else None)
+            found.every.append(stack.enter_context(recording))
+        yield found
+
+
+@contextmanager
+def record(
+    module: nn.Module, reducers: Mapping[str, Reducer], reported: Callable[[], None] | None = None
+) -> Iterator[Recording]:
     """Record `reducers[name](output)` of each named submodule during every forward pass inside the block.
 
     The reducer runs inside the hook, at once: a module after the hooked one may write into the same memory
     (an in-place ReLU does). It must return memory of its own. Tuple, list and dict outputs give their first
-    tensor.
+    tensor. `reported` is called after each layer.
 
     Raises LayerError when a layer does not exist, gives no tensor, or runs twice in one forward pass.
     """
@@ -79,6 +136,8 @@ def record(module: nn.Module, reducers: Mapping[str, Reducer]) -> Iterator[Recor
             if tensor is None:
                 raise LayerError(f"layer {name!r} gives no tensor but {type(output).__name__}; choose another")
             recording.values[name] = reduce(tensor.detach())
+            if reported is not None:
+                reported()
 
         return save
 

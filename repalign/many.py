@@ -28,7 +28,9 @@ from repalign.study import Comparison, configuration, run
 from repalign.viewing import load_shown
 
 DESIGN = "design.json"
-NOT_NUMBERS = ("out", "force", "device", "batch_size", "workers", "save_features")  # they don't change what is meant
+NOT_NUMBERS = (  # they don't change what is meant
+    "out", "force", "device", "batch_size", "workers", "save_features", "memory", "cache",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

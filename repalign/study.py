@@ -27,6 +27,7 @@ from repalign.description import (
     describe_encoder,
     describe_inference,
     describe_metric,
+    describe_precision,
     describe_stimuli,
     describe_subjects,
     versions,
@@ -35,16 +36,22 @@ from repalign.errors import InputError, RepalignWarning, collected_warnings, unk
 from repalign.extract import pick_device
 from repalign.filters import FILTERS
 from repalign.folder import check_out, new_folder
-from repalign.infer.matrix import Plan, infer
+from repalign.infer.matrix import Plan
 from repalign.infer.over_subjects import OverSubjects
 from repalign.infer.stability import stability
 from repalign.infer.two_sample import two_sample_layers
+from repalign.measuring import infer_sides, prepare_sides, stream_sides
 from repalign.metrics import DEFAULT_METRICS, Metric, parse_metric
 from repalign.progress import Track, silent
+from repalign.projected import said_of_projection
 from repalign.report import render
-from repalign.sides import Options, Side, load_sides, prepare_sides
+from repalign.side import Options, Side
+from repalign.sides import load_sides
+from repalign.storage import storage
+from repalign.streaming import Streamed
 from repalign.subjects.aligned import ceilings
 from repalign.tables import Result, save_features, write_tables, write_thumbnails
+from repalign.together import together
 from repalign.twosample import make_two_sample
 
 DEMO = ("pocket:dino", "pocket:resnet", "bundled:photos")
@@ -96,21 +103,36 @@ def run(comparison: Comparison, track: Track = silent, known: Known | None = Non
     out = comparison.folder
     check_out(out, comparison.force)
     began = time.perf_counter()
-    with collected_warnings() as messages:
+    options = comparison.options
+    with together() as team, storage(options.cache, out.parent) as stored, collected_warnings() as messages:
         left, right = load_sides(
-            comparison.a, comparison.b, comparison.data, comparison.data_b, comparison.options, track
-        )
+            comparison.a, comparison.b, comparison.data, comparison.data_b, options, track, metrics=metrics,
+            pairs=comparison.pairs,
+            storage=stored, together=team,
+        )  # fmt: skip
+        sure = comparison.plan.interval != "none"
+        streamed = {
+            m: stream_sides(left, right, m, comparison.pairs, options.bytes, together=team, interval=sure, track=track)
+            for m in metrics
+        }
+        if not team.first:  # the others have added their share; one process does the rest
+            return out
         conditions = None
         if comparison.save_features and (left.activations.geometry != "features" or left.subjects):
             raise InputError(f"--save-features: {left.activations.encoder} has no features of its own; leave it out")
         if two_conditions(left, right):
-            conditions = load_conditions(left, right, comparison.controls, comparison.options, track, known)
+            conditions = load_conditions(left, right, comparison.controls, options, track, known, stored.cache)
         if left.encoder is not None and left.encoder is right.encoder and left.layers != right.layers:
             said = "the two sides have different layers, so none is matched with itself: no controls and no tests"
             warnings.warn(said, RepalignWarning, stacklevel=1)
         timings = {"load_and_extract": time.perf_counter() - began}
-        results = [_measure((left, right), m, conditions, comparison, track, timings) for m in metrics]
+        results = [
+            _measure((left, right), m, streamed[m], conditions, comparison, track, timings) for m in metrics
+        ]  # fmt: skip
         tests = pd.DataFrame() if conditions is None else _tests((left, right), results, comparison)
+        different = (left,) if right is left else (left, right)
+        projected = [note for side in different for note in said_of_projection(side)]
+    messages += projected
     with new_folder(out, comparison.force) as folder:
         write_tables(folder, (left, right), results)
         if comparison.save_features:
@@ -138,16 +160,16 @@ def check_wanted(tests: Sequence[str], controls: Sequence[str]) -> None:
 
 
 def _measure(
-    sides: tuple[Side, Side], metric: Metric, conditions: Conditions | None, comparison: Comparison, track: Track,
-    timings: dict[str, float],
+    sides: tuple[Side, Side], metric: Metric, streamed: Streamed | None, conditions: Conditions | None,
+    comparison: Comparison, track: Track, timings: dict[str, float],
 ) -> Result:  # fmt: skip
     """Score all layer pairs, then say how sure the scores are, how they depend on choices, and what controls give."""
     left, right = sides
     began = time.perf_counter()
-    prepared = prepare_sides(left, right, metric, comparison.pairs)
+    prepared = prepare_sides(left, right, metric, comparison.pairs, comparison.options.bytes)
     alignment = prepared.alignment()
     scored = time.perf_counter()
-    inference = infer(prepared, comparison.plan, alignment, track)
+    inference = infer_sides(prepared, streamed, comparison.plan, alignment, track)
     several = left.subjects or right.subjects
     bounds = ceilings(several, prepared) if several and isinstance(prepared, OverSubjects) else {}
     sure = time.perf_counter()
@@ -213,7 +235,9 @@ def describe(
         "layers": comparison.options.layers,
         "seed": comparison.options.seed,
         "device": str(pick_device(comparison.options.device)),
-        "precision": "float32 features, float64 geometry",
+        "computed": describe_precision(left, right),
+        "precision_check": left.check.describe() if left.check else None,
+        "pairwise": {"held": len(left.activations), "of": left.n, "seed": comparison.options.seed},
         "timings": {k: round(v, 3) for k, v in timings.items()},
         "warnings": list(dict.fromkeys([*messages, *left.notes, *right.notes])),
     }

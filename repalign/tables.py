@@ -12,7 +12,7 @@ from torch import Tensor
 
 from repalign.conditions import Costs
 from repalign.metrics import Metric
-from repalign.sides import Side
+from repalign.side import Side
 from repalign.spectrum import largest_share, participation_ratio
 from repalign.stimuli.image import thumbnail
 from repalign.subjects.ceiling import NoiseCeiling
@@ -108,7 +108,7 @@ def write_thumbnails(folder: Path, sides: tuple[Side, Side]) -> list[dict[str, s
     paired = left.stimuli is not None and right.stimuli is not None and right is not left
     paired = paired and (right.stimuli is not stimuli or right.activations.filter != left.activations.filter)
     place = {name: i for i, name in enumerate(stimuli.ids)}
-    ids = left.activations.ids
+    ids = [name for name in left.activations.ids if name in place]  # of a stream, few pictures are kept
     (folder / "thumbs").mkdir()
     entries = []
     for k in range(min(THUMBNAILS, len(ids))):

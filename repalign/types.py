@@ -31,7 +31,7 @@ class Stimuli:
     `ids (n,)` are unique and order the set; `groups (n,)` says what is exchangeable (video, photograph,
     subject); `labels (n,)` are classes; `extent (n,)` is the fraction of the scene's width each picture
     shows; `notes` are said wherever a number from these stimuli stands; `skipped` lists what was left out
-    and why.
+    and why. `content(i)` digests what stimulus i is made of, without decoding it; None where nobody knows.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Stimuli:
     extent: tuple[float, ...] | None = None
     notes: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
+    content: Callable[[int], bytes] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.ids)
@@ -63,7 +64,7 @@ class Stimuli:
     def take(self, index: Sequence[int]) -> "Stimuli":
         """Keep the stimuli at `index`, in that order."""
         rows = list(index)
-        load = self.load
+        load, content = self.load, self.content
 
         def pick(values: tuple | None) -> tuple | None:
             return None if values is None else tuple(values[i] for i in rows)
@@ -75,6 +76,7 @@ class Stimuli:
             groups=pick(self.groups),
             labels=pick(self.labels),
             extent=pick(self.extent),
+            content=None if content is None else lambda i: content(rows[i]),
         )
 
 
@@ -171,6 +173,27 @@ class Activations:
                 return values[:, index]
             case _:
                 return values[index]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """All rows of an encoder's features where they are too many to hold: blocks, read one at a time.
+
+    `ids` and `groups` are those of each block; `widths` the number of features of each layer. `read(k, layers)` gives
+    those layers' rows of block k, `(rows, d)` each, in the order of `ids[k]`. Both sides of a comparison have the same
+    blocks; of several processes, each holds its own.
+    """
+
+    ids: tuple[tuple[str, ...], ...]
+    groups: tuple[tuple[str, ...], ...] | None
+    widths: Mapping[str, int]
+    read: Callable[[int, Sequence[str]], Mapping[str, Tensor]]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.ids))
+
+    def __bool__(self) -> bool:
+        return True  # a process that got no block has rows all the same
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,12 @@ def dead():
 """
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """Every test keeps features in a place of its own."""
+    monkeypatch.setenv("REPALIGN_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture
 def photos(tmp_path):
     """Twelve pictures in two folders."""

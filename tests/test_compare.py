@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -134,3 +136,12 @@ def test_inference_of_encoders_is_that_of_their_features(nets, photos):
     assert found.alignment.scores == pytest.approx(plain.scores, abs=1e-12)
     assert (found.ci_low < plain.scores).all()
     assert found.n_permutations == 99
+
+
+def test_a_projection_says_what_it_does_to_the_gram(cli, nets, photos, tmp_path):
+    arguments = ["compare", "--a", f"{nets}:net", "--b", f"{nets}:other", "--data", photos, "--permutations", 0]
+    code, _, err = cli(*arguments, "--pool", "flatten:16", "--no-stability", "--out", tmp_path / "S")
+    assert code == 0, err
+    said = [w for w in json.loads((tmp_path / "S" / "study.json").read_text())["warnings"] if "projected" in w]
+    assert [w.split(": ")[0] for w in said] == [f"{nets}:net", f"{nets}:other"]
+    assert all("(flatten:16)" in w and "measured on 12 stimuli" in w for w in said)

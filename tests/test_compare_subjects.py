@@ -14,7 +14,8 @@ from repalign.align import prepare
 from repalign.errors import InputError, RepalignWarning
 from repalign.infer.matrix import infer
 from repalign.infer.stability import stability
-from repalign.sides import load_sides, prepare_sides
+from repalign.measuring import prepare_sides
+from repalign.sides import load_sides
 from repalign.subjects.aligned import ceilings
 
 COUNT = 5

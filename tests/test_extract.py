@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from repalign.chunks import How
 from repalign.encoders import load_encoder
 from repalign.encoders.structure import select
 from repalign.errors import InputError, UnreadableImagesError
@@ -32,7 +33,7 @@ def plainly(encoder, stimuli, layer):
 
 def test_rows_are_the_layers_means_in_the_order_of_the_stimuli(nets, photos):
     stimuli, wanted = load_stimuli(str(photos)), request(nets)
-    (found,) = extract([wanted], stimuli, batch_size=5)
+    (found,) = extract([wanted], stimuli, How(batch_size=5))
     assert found.ids == stimuli.ids
     for name in ("0.0", "0.1", "0.2"):
         assert torch.allclose(found.layers[name], plainly(wanted.encoder, stimuli, name), atol=1e-6)
@@ -41,9 +42,9 @@ def test_rows_are_the_layers_means_in_the_order_of_the_stimuli(nets, photos):
 def test_requests_of_one_encoder_share_its_forward_pass(nets, photos):
     stimuli, mean = load_stimuli(str(photos)), request(nets)
     passes = []
-    mean.encoder.module.register_forward_hook(lambda *_: passes.append(1))
-    both = extract([mean, replace(mean, pool=parse_pool("max"))], stimuli, batch_size=12)
-    (alone,) = extract([request(nets, pool="max")], stimuli, batch_size=12)
+    mean.encoder.module.register_forward_pre_hook(lambda *_: passes.append(1))
+    both = extract([mean, replace(mean, pool=parse_pool("max"))], stimuli, How(batch_size=12))
+    (alone,) = extract([request(nets, pool="max")], stimuli, How(batch_size=12))
     assert len(passes) == 1
     assert [x.pool for x in both] == ["mean", "max"]
     for name, rows in alone.layers.items():
@@ -55,8 +56,8 @@ def test_requests_of_one_encoder_share_its_forward_pass(nets, photos):
 @pytest.mark.parametrize("workers", [1, 3])
 def test_batches_and_threads_change_nothing(nets, photos, batch_size, workers):
     stimuli, wanted = load_stimuli(str(photos)), request(nets)
-    (found,) = extract([wanted], stimuli, batch_size=batch_size, workers=workers)
-    (again,) = extract([wanted], stimuli, batch_size=4)
+    (found,) = extract([wanted], stimuli, How(batch_size=batch_size, workers=workers))
+    (again,) = extract([wanted], stimuli, How(batch_size=4))
     assert found.meta["fingerprint"] == again.meta["fingerprint"]
     for name, rows in found.layers.items():
         assert torch.allclose(rows, again.layers[name], atol=1e-6)
@@ -88,7 +89,7 @@ def test_unreadable_pictures_stop_the_run_named_and_counted(nets, photos):
     with pytest.raises(
         UnreadableImagesError, match=r"2 of 12 pictures can't be decoded: cats/03.png .*dogs/08.png"
     ) as e:
-        extract([request(nets)], load_stimuli(str(photos)), batch_size=3)
+        extract([request(nets)], load_stimuli(str(photos)), How(batch_size=3))
     assert [i for i, _ in e.value.skipped] == ["cats/03.png", "dogs/08.png"]
     assert "--skip-unreadable" in str(e.value)
 
@@ -97,7 +98,7 @@ def test_unreadable_pictures_are_left_out_on_request(nets, photos):
     stimuli = load_stimuli(str(photos))
     (whole,) = extract([request(nets)], stimuli)
     (photos / "cats" / "03.png").write_bytes(b"not a picture")
-    (found,) = extract([request(nets)], stimuli, batch_size=3, skip_unreadable=True)
+    (found,) = extract([request(nets)], stimuli, How(batch_size=3), skip_unreadable=True)
     assert found.ids == tuple(i for i in stimuli.ids if i != "cats/03.png")
     kept = [k for k, i in enumerate(stimuli.ids) if i != "cats/03.png"]
     for name, rows in found.layers.items():

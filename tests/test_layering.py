@@ -10,15 +10,16 @@ import repalign
 ROOT = Path(repalign.__file__).parent
 # each line may import from the lines above it; names on one line stand in the order in which they may import
 LEVELS = [
-    ["errors", "types", "memory", "progress"],
-    ["hooks", "pooling", "encoders", "stimuli", "filters", "metrics", "twosample"],
-    ["spectrum", "extract", "align", "wrap", "infer", "subjects"],
-    ["report"],
-    ["folder", "viewing", "filtering", "sides", "controls", "optics", "conditions", "tables", "description", "api"],
-    ["study", "design", "parts", "gather", "many"],
-    ["cli", "__main__"],
+    "errors types arithmetic memory stack progress together",
+    "cache hooks projection pooling encoders stimuli filters metrics twosample",
+    "spectrum subset forward decoding chunks gathered extract embedding align streaming wrap infer precision subjects",
+    "report",
+    "folder viewing filtering storage rows side pairing running kept incoming onepass projected sides "
+    "measuring controls optics conditions tables description api",
+    "study design parts gather many",
+    "cache_cli cli __main__",
 ]
-ORDER = [name for level in LEVELS for name in level]
+ORDER = [name for level in LEVELS for name in level.split()]
 FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from repalign.errors import InputError, LayerError
-from repalign.pooling import parse_pool, reducer
+from repalign.pooling import parse_pool, reducer, width
 from repalign.types import Layer
 
 
@@ -41,7 +41,7 @@ def test_values():
     assert torch.equal(reducer(where, parse_pool("flatten"))(x), x[:, 2:].flatten(1))
 
 
-@pytest.mark.parametrize("method", ["mean", "cls", "max", "flatten", "grid:2"])
+@pytest.mark.parametrize("method", ["mean", "cls", "max", "flatten", "flatten:8", "grid:2"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_rows_are_float32_and_own_their_memory(method, dtype):
     for where, x in [*same_picture().values(), (VECTOR, torch.randn(2, 3))]:
@@ -55,6 +55,28 @@ def test_rows_are_float32_and_own_their_memory(method, dtype):
         assert torch.equal(rows, before)
 
 
+@pytest.mark.parametrize("method", ["mean", "cls", "max", "flatten", "flatten:8", "grid:2"])
+def test_width_is_what_the_reducer_gives(method):
+    for where, x in [*same_picture().values(), (VECTOR, torch.randn(2, 3))]:
+        if method != "cls" or where.layout not in ("nchw", "nhwc"):
+            assert reducer(where, parse_pool(method))(x).shape == (2, width(where, parse_pool(method)))
+
+
+def test_bfloat16_is_added_up_in_float32_and_memory_formats_agree():
+    where = layer("nchw", (3, 64, 64), grid=(64, 64))
+    x = 1 + torch.rand(2, 3, 64, 64).bfloat16()
+    for method in ("mean", "max", "grid:2", "flatten", "flatten:64"):
+        rows = reducer(where, parse_pool(method))(x)
+        assert torch.allclose(rows, reducer(where, parse_pool(method))(x.float()), rtol=1e-6)
+        last = x.contiguous(memory_format=torch.channels_last)
+        assert torch.allclose(rows, reducer(where, parse_pool(method))(last), rtol=1e-6)
+
+
+def test_names_read_back():
+    for text in ("mean", "cls", "max", "flatten", "flatten:1", "flatten:4096", "grid:3"):
+        assert str(parse_pool(text)) == text
+
+
 def test_a_vector_passes_as_it_is():
     x = torch.randn(2, 3)
     for method in ("mean", "cls", "max", "flatten", "grid:2"):
@@ -66,6 +88,9 @@ def test_errors():
         parse_pool("men")
     for text in ("grid", "grid:0", "grid:x"):
         with pytest.raises(InputError, match="whole number of cells"):
+            parse_pool(text)
+    for text in ("flatten:", "flatten:0", "flatten:x", "flatten:²"):
+        with pytest.raises(InputError, match="whole number of features to project to, as in flatten:4096"):
             parse_pool(text)
     with pytest.raises(InputError, match="takes no argument"):
         parse_pool("mean:2")

@@ -32,13 +32,16 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 from torch import Tensor
 
-from repalign.align import Prepared, embed, group_codes, scores
+from repalign.align import Prepared, group_codes
+from repalign.embedding import embed, scores
 from repalign.metrics.base import Centring, CosineMetric
 from repalign.metrics.gram import shares
+from repalign.stack import Stack, panels
 
 PANEL = 32  # rows of all layers that are multiplied at once
 LOST = 1e-6  # of a squared length: half of float64's digits are gone
 Product = Callable[[Tensor, Tensor], Tensor]
+Kinds = Sequence[tuple[int, int, Product]]  # which of two stacks is multiplied with which, and how
 
 
 def deleted_scores(prepared: Prepared, deleted: Sequence[Int[Tensor, "_"]]) -> Float[np.ndarray, "g la lb"]:
@@ -77,16 +80,17 @@ class FromRowSums:
 
 def from_row_sums(
     prepared: Prepared, deleted: Sequence[Int[Tensor, "_"]], centring: Centring,
-    a: Float[Tensor, "la n n"], b: Float[Tensor, "lb n n"], product: Product,
+    a: Stack, b: Stack, product: Product,
 ) -> FromRowSums:  # fmt: skip
     """Score the unit matrices that `product` (`all_pairs` or `each_own`) brings together, without each of `deleted`."""
     codes = group_codes(prepared.groups, len(prepared.a)) if prepared.within_groups else None
     left_over = _Leftover(deleted, centring, prepared.left_out, codes, len(prepared.a))
+    of_both, of_a, of_b = left_over.sums(a, b, product)
     total_a = left_over.totals(a)
     total_b = total_a if b is a else left_over.totals(b)
-    cross = left_over.inner_products(a, b, total_a, total_b, product)
-    own_a = left_over.inner_products(a, a, total_a, total_a, each_own)
-    own_b = own_a if b is a else left_over.inner_products(b, b, total_b, total_b, each_own)
+    cross = left_over.inner_products(of_both, total_a, total_b, product)
+    own_a = left_over.inner_products(of_a, total_a, total_a, each_own)
+    own_b = own_a if b is a else left_over.inner_products(of_b, total_b, total_b, each_own)
     lengths = product(own_a.clamp(min=0).sqrt()[..., None], own_b.clamp(min=0).sqrt()[..., None])
     values = torch.where(lengths > 0, cross / lengths, torch.nan)
     lost = (torch.cat([own_a, own_b], dim=1).amin(1) <= LOST).nonzero().flatten()
@@ -129,6 +133,15 @@ def interval(
 
 
 @dataclass(frozen=True)
+class _Sums:
+    """What stands with each set left out: A_qi B_qi over its rows and within it, and a_i b_i over what stays."""
+
+    touched: Tensor
+    among: Tensor
+    rows: Tensor
+
+
+@dataclass(frozen=True)
 class _Leftover:
     """What stays of n stimuli when each of `deleted`, which together are all stimuli once, is left out in turn."""
 
@@ -139,66 +152,84 @@ class _Leftover:
     n: int
 
     def inner_products(
-        self, a: Float[Tensor, "la n n"], b: Float[Tensor, "lb n n"], total_a: Float[Tensor, "g la"],
-        total_b: Float[Tensor, "g lb"], product: Product,
-    ) -> Tensor:  # fmt: skip
+        self, sums: _Sums, total_a: Float[Tensor, "g la"], total_b: Float[Tensor, "g lb"], product: Product
+    ) -> Tensor:
         """Compute `⟨A_S, B_S⟩` for every subset, `(g, la, lb)`, or `(g, l)` of layers at the same place."""
-        touched, among, rows = self._sums(a, b, product)
-        inner = touched.sum(0) - 2 * touched + among
+        inner = sums.touched.sum(0) - 2 * sums.touched + sums.among
         if self.centring == "u" and self.codes is not None:
-            return inner - 2 * rows
+            return inner - 2 * sums.rows
         totals = product(total_a[..., None], total_b[..., None])
-        stay = self.n - torch.tensor([len(g) for g in self.deleted], dtype=a.dtype, device=a.device)
+        stay = self.n - torch.tensor([len(g) for g in self.deleted], dtype=inner.dtype, device=inner.device)
         stay = stay.reshape(-1, *(1,) * (inner.ndim - 1))
         match self.centring:
             case "u":
-                return inner - 2 * rows / (stay - 2) + totals / ((stay - 1) * (stay - 2))
+                return inner - 2 * sums.rows / (stay - 2) + totals / ((stay - 1) * (stay - 2))
             case "double":
-                return inner - 2 * rows / stay + totals / stay**2
+                return inner - 2 * sums.rows / stay + totals / stay**2
             case "mean":
-                return inner - totals / self._pairs(a).reshape(stay.shape)
+                return inner - totals / self._pairs(inner).reshape(stay.shape)
             case "none":
                 return inner
 
-    def _sums(self, a: Tensor, b: Tensor, product: Product) -> tuple[Tensor, Tensor, Tensor]:
-        """Sum A_qi B_qi over the rows left out, over pairs within them, and a_i b_i over the stimuli that stay."""
-        if self._singles:
-            return self._single_sums(a, b, product)
-        touched, among, rows = [], [], []
+    def sums(self, a: Stack, b: Stack, product: Product) -> tuple[_Sums, _Sums, _Sums]:
+        """Sum the products of a with b, of a with itself and of b with itself; each stack is read once."""
+        kinds = ((0, 1, product), (0, 0, each_own)) if b is a else ((0, 1, product), (0, 0, each_own), (1, 1, each_own))
+        found = (self._single_sums if self._singles else self._group_sums)(a, b, kinds)
+        return found[0], found[1], found[-1]
+
+    def _group_sums(self, a: Stack, b: Stack, kinds: Kinds) -> list[_Sums]:
+        found = [_Lists([], [], []) for _ in kinds]
         for g in self.deleted:
-            rows_a, rows_b = a[:, g], b[:, g]
-            touched.append(product(rows_a.flatten(1), rows_b.flatten(1)))
-            among.append(product(rows_a[:, :, g].flatten(1), rows_b[:, :, g].flatten(1)))
-            sums_a, sums_b = rows_a.sum(1), rows_b.sum(1)
-            if self.centring == "u" and self.codes is not None:
-                stay = others(self.n, g)
-                codes = self.codes[stay].unique(return_inverse=True)[1]
-                rows.append(product(sums_a[:, stay], shares(sums_b[:, stay], codes)))
-            else:
-                sums_a[:, g] = 0.0
-                rows.append(product(sums_a, sums_b))
-        return torch.stack(touched), torch.stack(among), torch.stack(rows)
+            rows_a = a.rows(g)
+            rows = rows_a, rows_a if b is a else b.rows(g)
+            for lists, (i, j, product) in zip(found, kinds, strict=True):
+                x, y = rows[i], rows[j]
+                lists.touched.append(product(x.flatten(1), y.flatten(1)))
+                lists.among.append(product(x[:, :, g].flatten(1), y[:, :, g].flatten(1)))
+                lists.rows.append(product(*self._row_sums(x.sum(1), y.sum(1), g)))
+        return [_Sums(torch.stack(f.touched), torch.stack(f.among), torch.stack(f.rows)) for f in found]
 
-    def _single_sums(self, a: Tensor, b: Tensor, product: Product) -> tuple[Tensor, Tensor, Tensor]:
+    def _row_sums(self, x: Tensor, y: Tensor, g: Int[Tensor, "_"]) -> tuple[Tensor, Tensor]:
+        """Bring the sums over the rows left out to what is multiplied: those of the stimuli that stay."""
+        stay = others(self.n, g)
+        x, same = x[:, stay], y is x
+        y = x if same else y[:, stay]
+        if self.centring == "u" and self.codes is not None:
+            return x, shares(y, self.codes[stay].unique(return_inverse=True)[1].to(y.device))
+        return x, y
+
+    def _single_sums(self, a: Stack, b: Stack, kinds: Kinds) -> list[_Sums]:
         """Do the same for one stimulus at a time: row sums of the elementwise products, in panels of rows."""
-        panels = (slice(k, k + PANEL) for k in range(0, self.n, PANEL))
-        touched = torch.cat([product(a[:, q].transpose(0, 1), b[:, q].transpose(0, 1)) for q in panels])
-        among = product(*(x.diagonal(dim1=1, dim2=2).T[..., None] for x in (a, b)))
-        order = torch.cat(list(self.deleted))
-        return touched[order], among[order], (touched - among)[order]
+        touched = [[] for _ in kinds]
+        diagonals = [[], []]
+        for rows, *read in panels(a, b):
+            for start in range(0, rows.stop - rows.start, PANEL):
+                part = [x[:, start : start + PANEL].transpose(0, 1) for x in read]
+                for listed, (i, j, product) in zip(touched, kinds, strict=True):
+                    listed.append(product(part[i], part[j]))
+            for listed, x in zip(diagonals, read, strict=True):
+                listed.append(x.diagonal(rows.start, 1, 2))
+        own = [torch.cat(listed, 1).T[..., None] for listed in diagonals]
+        order, found = torch.cat(list(self.deleted)), []
+        for listed, (i, j, product) in zip(touched, kinds, strict=True):
+            whole, among = torch.cat(listed)[order], product(own[i], own[j])[order]
+            found.append(_Sums(whole, among, whole - among))
+        return found
 
-    def totals(self, a: Float[Tensor, "l n n"]) -> Float[Tensor, "g l"]:
+    def totals(self, a: Stack) -> Float[Tensor, "g l"]:
         """Sum A over each subset: everything, less the rows and columns left out, plus where those cross.
 
         The rows of `u` and `double` sum to zero, which leaves the crossing.
         """
         if self._singles:
-            crossing = a.diagonal(dim1=1, dim2=2)[:, torch.cat(list(self.deleted))].T
+            crossing = a.diagonals()[:, torch.cat(list(self.deleted))].T
         else:
-            crossing = torch.stack([a[:, g][:, :, g].sum((1, 2)) for g in self.deleted])
+            crossing = torch.stack([a.rows(g)[:, :, g].sum((1, 2)) for g in self.deleted])
         if self.centring in ("u", "double"):
             return crossing
-        sums = a.sum(2)
+        return self._total(a.sums(), crossing)
+
+    def _total(self, sums: Float[Tensor, "l n"], crossing: Float[Tensor, "g l"]) -> Float[Tensor, "g l"]:
         if self._singles:
             rows = sums[:, torch.cat(list(self.deleted))].T
         else:
@@ -209,10 +240,24 @@ class _Leftover:
     def _singles(self) -> bool:
         return all(len(g) == 1 for g in self.deleted)
 
-    def _pairs(self, a: Tensor) -> Float[Tensor, "g 1"]:
+    def _pairs(self, like: Tensor) -> Float[Tensor, "g 1"]:
         """Count the pairs of different stimuli of each subset that are not missing, each twice."""
-        present = 1 - torch.eye(self.n, dtype=a.dtype, device=a.device)
-        return self.totals((present if self.missing is None else present.masked_fill(self.missing, 0.0))[None])
+        sizes = like.new_tensor([len(g) for g in self.deleted])[:, None]
+        if self.missing is None:
+            return (self.n - sizes) * (self.n - sizes - 1)
+        present = ~self.missing
+        present.fill_diagonal_(False)
+        crossing = like.new_tensor([int(present[g][:, g].sum()) for g in self.deleted])[:, None]
+        return self._total(present.sum(1).to(like)[None], crossing)
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """`_Sums` of one set after another."""
+
+    touched: list[Tensor]
+    among: list[Tensor]
+    rows: list[Tensor]
 
 
 def all_pairs(a: Float[Tensor, "*g la k"], b: Float[Tensor, "*g lb k"]) -> Float[Tensor, "*g la lb"]:

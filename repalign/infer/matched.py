@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from repalign.align import Embedded, Geometries, Prepared, embed
+from repalign.align import Prepared
+from repalign.embedding import Embedded, Geometries, embed
 from repalign.errors import InputError
 from repalign.infer.checks import check_level, check_seed
 from repalign.infer.jackknife import degrees_of_freedom, each_own, from_row_sums, interval, others, standard_error
@@ -19,6 +20,7 @@ from repalign.infer.matrix import FEWEST_UNITS, approximations, deletions_for
 from repalign.infer.pvalues import TIE
 from repalign.infer.resample import members
 from repalign.metrics.base import CosineMetric, Metric, PairMetric, UndefinedError
+from repalign.stack import Stack, panels
 from repalign.types import Activations
 
 
@@ -137,14 +139,18 @@ class Matched:
 def score_matched(a: Embedded, b: Embedded, metric: Metric) -> Matched:
     """Score each layer of a with the layer of b at its place; NaN where either has no geometry."""
     found = Matched(np.full(a.count, np.nan), {})
+    if not isinstance(metric, PairMetric):
+        both = [row for row in a.rows if row in b.rows]
+        if both:
+            x = _stack_of(a, both)
+            found.values[both] = _inner_products(x, x if b is a else _stack_of(b, both)).cpu().numpy()
+        return found
     of_b = dict(zip(b.rows, b.values, strict=True))
     for row, x in zip(a.rows, a.values, strict=True):
         if row not in of_b:
             continue
-        y = of_b[row]
         try:
-            paired = isinstance(metric, PairMetric)
-            found.values[row] = metric.score(x, y) if paired else float(torch.vdot(x.flatten(), y.flatten()))
+            found.values[row] = metric.score(x, of_b[row])
         except UndefinedError as reason:
             found.undefined[row] = str(reason)
     return found
@@ -183,13 +189,21 @@ def refit_matched(prepared: Prepared, index: Int[Tensor, " m"]) -> Float[np.ndar
 
 
 def _embedded(side: Geometries, rows: set[int], metric: Metric, index: Int[Tensor, " m"]) -> Embedded:
-    kept = replace(side, layers={row: x for row, x in side.layers.items() if row in rows})
-    return embed(kept.take(metric, index), metric)
+    return embed(side.only(rows).take(metric, index), metric)
 
 
-def _stack_of(side: Embedded, rows: Sequence[int]) -> Float[Tensor, "l n n"]:
+def _stack_of(side: Embedded, rows: Sequence[int]) -> Stack:
     """Take the unit matrices of the layers in `rows`, without a copy where those are all."""
-    return side.values if len(rows) == len(side.rows) else side.values[[side.rows.index(row) for row in rows]]
+    return side.values if len(rows) == len(side.rows) else side.values.pick([side.rows.index(row) for row in rows])
+
+
+def _inner_products(a: Stack, b: Stack) -> Float[Tensor, " l"]:
+    """Multiply each matrix of a with the matrix of b at its place, entry by entry."""
+    found = torch.zeros(len(a), dtype=torch.float64, device=a.device)
+    for _, x, y in panels(a, b):
+        for total, one, other in zip(found, x, y, strict=True):
+            total += torch.dot(one.flatten(), other.flatten())
+    return found
 
 
 def _without_each(

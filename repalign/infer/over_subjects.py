@@ -15,7 +15,7 @@ from torch import Tensor
 
 from repalign.align import Prepared, prepare
 from repalign.encoders.group import Subjects
-from repalign.memory import check_memory
+from repalign.memory import budget
 from repalign.metrics.base import Metric
 from repalign.types import Activations, Alignment
 
@@ -114,24 +114,24 @@ def averaged(compared: Compared, score: Callable[[Prepared], Float[np.ndarray, "
 
 
 def prepare_subjects(
-    a: Activations, b: Activations, subjects: Subjects, subjects_first: bool, metric: Metric, pairs: str = "between"
-) -> OverSubjects:
+    a: Activations, b: Activations, subjects: Subjects, subjects_first: bool, metric: Metric, pairs: str = "between",
+    memory: int | None = None,
+) -> OverSubjects:  # fmt: skip
     """Take and embed every layer of every subject, and of the other side; warns and raises as `prepare` does.
 
     `subjects` are those of `a` with `subjects_first`, else of `b`, over the same stimuli as the other side. Each may
     have features of its own number. The pairs of stimuli that a subject lacks are left out of that subject's scores.
+    `memory` bytes, a quarter of what is free, are shared by the comparisons of subjects who lack different pairs.
     """
     members = dict(zip(subjects.names, subjects.activations, strict=True))
     alike = _alike(members)
-    side, other = (a, b) if subjects_first else (b, a)
-    n, layers = len(side), len(members) * len(side.layers) + len(alike) * len(other.layers)
-    if metric.pairwise:  # each layer's geometry, and its embedding
-        check_memory(16 * layers * n * n, f"all pairs of {n} stimuli × {layers} layers of all subjects", "--limit N")
+    side = a if subjects_first else b
+    each = budget(memory) // len(alike)
     parts = []
     for names in alike:
         both = side.encoder if len(alike) == 1 else f"{side.encoder} ({_listed(names)})"
         together = _side_by_side(replace(side, encoder=both), {name: members[name] for name in names})
-        parts.append(prepare(*((together, b) if subjects_first else (a, together)), metric, pairs))
+        parts.append(prepare(*((together, b) if subjects_first else (a, together)), metric, pairs, each))
     return OverSubjects(a, b, subjects_first, tuple(alike), tuple(parts))
 
 

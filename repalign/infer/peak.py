@@ -140,7 +140,8 @@ def _on(prepared: Prepared, layer: str, rows: Int[Tensor, " m"]) -> Prepared:
     second = first if prepared.b is prepared.a else only(prepared.b)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RepalignWarning)  # a note says what is missing here
-        return prepare(first, second, prepared.metric, "between" if prepared.within_groups else "all")
+        pairs, where = "between" if prepared.within_groups else "all", prepared.room
+        return prepare(first, second, prepared.metric, pairs, where.memory, where.device)
 
 
 def _what_is_missing(prepared: Prepared, measured: MatchedScores) -> str:

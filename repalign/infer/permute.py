@@ -6,15 +6,21 @@ embedding has one. All layers of B are laid out side by side for each pair of st
 gathers whole rows of that table, a block of pairs at a time that fits the cache, and multiplies it with `(la, pairs)`.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from repalign.align import Embedded, Geometries, Prepared, embed, scores
+from repalign.align import Prepared
+from repalign.embedding import Embedded, Geometries, embed, scores
 from repalign.infer.resample import Permutations
 from repalign.metrics.base import CosineMetric
+from repalign.metrics.gram import from_pairs, pairs
 from repalign.progress import Advance, quiet
+from repalign.stack import BYTES, Stack
 
 BLOCK = 1 << 14  # pairs of stimuli gathered at once
 
@@ -37,7 +43,7 @@ def permuted_scores(
         return np.stack(found)
     null = np.full((len(permutations.index), first.count, second.count), np.nan)
     if first.rows and second.rows:
-        found = _permuted_products(first.values, second.values, permutations.index, advance)
+        found = _permuted_products(first.values, second.values, permutations.index, prepared.room.memory, advance)
         null[np.ix_(range(len(null)), first.rows, second.rows)] = found.cpu().numpy()
     return null
 
@@ -64,35 +70,53 @@ def _uses_all(prepared: Prepared, permutations: Permutations) -> bool:
 
 
 def _permuted_products(
-    a: Float[Tensor, "la n n"], b: Float[Tensor, "lb n n"], index: Int[Tensor, "m n"], advance: Advance
+    a: Stack, b: Stack, index: Int[Tensor, "m n"], memory: int, advance: Advance
 ) -> Float[Tensor, "m la lb"]:
-    n = a.shape[1]
-    rows, columns = torch.triu_indices(n, n, 1, device=a.device)
-    place = torch.zeros(n, n, dtype=torch.int32, device=a.device)
-    place[rows, columns] = torch.arange(len(rows), dtype=torch.int32, device=a.device)
-    place += place.T.clone()
-    left = _by_pairs(a, rows, columns).T.contiguous()
-    right = _by_pairs(b, rows, columns)
-    own_left, own_right = a.diagonal(dim1=1, dim2=2), b.diagonal(dim1=1, dim2=2)
-    upper = rows * n + columns
-    null = a.new_empty(len(index), len(a), len(b))
-    together = max(1, BLOCK // max(1, len(rows)))  # arrangements of few stimuli are taken several at a time
-    for first in range(0, len(index), together):
-        orders = index[first : first + together].to(a.device)
-        chosen = place[orders[:, :, None], orders[:, None, :]].flatten(1)[:, upper]
-        products = own_left @ own_right[:, orders].permute(1, 2, 0)
-        for start in range(0, len(rows), BLOCK):
-            part = slice(start, start + BLOCK)
-            gathered = right.index_select(0, chosen[:, part].flatten()).view(len(orders), -1, len(b))
-            products.baddbmm_(left[:, part].expand(len(orders), -1, -1), gathered, alpha=2.0)
-        null[first : first + together] = products
-        advance(len(orders))
+    """Multiply under every arrangement, as many layers of both sides at a time as have their tables in memory."""
+    n = a.n
+    null = torch.empty(len(index), len(a), len(b), dtype=torch.float64, device=a.device)
+    most = max(1, memory // 2 // (BYTES * max(1, n * (n - 1) // 2)) // 2)
+    if len(a) + len(b) <= 2 * most:
+        most = max(len(a), len(b))
+    blocks = [(slice(i, i + most), slice(j, j + most)) for i in range(0, len(a), most) for j in range(0, len(b), most)]
+    table, held = torch.empty(0), None
+    for rows, columns in blocks:
+        if rows != held:
+            table, held = _by_layer(a, range(len(a))[rows]), rows
+        layers = range(len(b))[columns]
+        tables = _Tables(table, _by_layer(b, layers).T.contiguous(), a.diagonals()[rows], b.diagonals()[columns])
+        last = (rows, columns) == blocks[-1]
+        _permute_into(null[:, rows, columns], tables, index, advance if last else quiet)
     return null
 
 
-def _by_pairs(stack: Float[Tensor, "l n n"], rows: Int[Tensor, " p"], columns: Int[Tensor, " p"]) -> Tensor:
-    """Lay a stack out as `(pairs, l)`, one layer at a time."""
-    table = stack.new_empty(len(rows), len(stack))
-    for k, matrix in enumerate(stack):
-        table[:, k] = matrix[rows, columns]
-    return table
+@dataclass(frozen=True)
+class _Tables:
+    """Layers laid out by pairs of stimuli, and their diagonals."""
+
+    left: Float[Tensor, "la p"]
+    right: Float[Tensor, "p lb"]
+    own_left: Float[Tensor, "la n"]
+    own_right: Float[Tensor, "lb n"]
+
+
+def _permute_into(null: Float[Tensor, "m la lb"], tables: _Tables, index: Int[Tensor, "m n"], advance: Advance) -> None:
+    n, count, device = index.shape[1], len(tables.right), null.device
+    place = from_pairs(torch.arange(count, dtype=torch.int32, device=device), n)
+    upper = pairs(torch.arange(n * n, dtype=torch.int32, device=device).view(n, n))
+    together = max(1, BLOCK // max(1, count))  # arrangements of few stimuli are taken several at a time
+    for first in range(0, len(index), together):
+        orders = index[first : first + together].to(device)
+        chosen = place[orders[:, :, None], orders[:, None, :]].flatten(1)[:, upper]
+        products = tables.own_left @ tables.own_right[:, orders].permute(1, 2, 0)
+        for start in range(0, count, BLOCK):
+            part = slice(start, start + BLOCK)
+            gathered = tables.right.index_select(0, chosen[:, part].flatten()).view(len(orders), -1, null.shape[2])
+            products.baddbmm_(tables.left[:, part].expand(len(orders), -1, -1), gathered, alpha=2.0)
+        null[first : first + together] = products
+        advance(len(orders))
+
+
+def _by_layer(stack: Stack, places: Sequence[int]) -> Float[Tensor, "l p"]:
+    """List the pairs of stimuli of some layers."""
+    return torch.stack([pairs(stack.matrix(place)) for place in places])

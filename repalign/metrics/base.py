@@ -137,6 +137,10 @@ class CosineMetric(Metric):
     def embed(self, geometry: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
         """Turn a geometry into the symmetric matrix whose cosines are the scores; missing pairs become 0."""
 
+    def embed_in_place(self, geometry: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+        """Do what `embed` does, at liberty to overwrite the geometry, which saves copies of large matrices."""
+        return self.embed(geometry)
+
 
 @dataclass(frozen=True)
 class PairMetric(Metric):

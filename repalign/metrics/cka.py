@@ -1,9 +1,9 @@
 """Centred kernel alignment: the cosine between two centred kernel matrices."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -12,23 +12,26 @@ from repalign.errors import InputError
 from repalign.metrics.base import Centring, CosineMetric, UndefinedError
 from repalign.metrics.gram import (
     EPSILON,
-    double_centred,
+    double_centre_,
     linear_gram,
     pairs,
-    squared_distances,
-    u_centred,
+    squared_distances_,
+    u_centre_,
 )
 
 MEDIANS = ("all", "offdiag")
 
 
-def centred_embedding(k: Float[Tensor, "n n"], debiased: bool) -> Float[Tensor, "n n"]:
-    """Embed a kernel matrix: its U-centred form (zero diagonal), or `H K H`.
+def centred_embedding_(k: Float[Tensor, "n n"], debiased: bool) -> Float[Tensor, "n n"]:
+    """Turn a kernel matrix into its embedding, in place: its U-centred form (zero diagonal), or `H K H`.
 
     Raises UndefinedError when only rounding is left after centring.
     """
-    centred = u_centred(k) if debiased else double_centred(k)
-    if float(centred.norm()) <= len(k) * EPSILON * float(k.nan_to_num().norm()):
+    before = float(torch.linalg.vector_norm(k))
+    if math.isnan(before):  # pairs are left out; only then is a copy needed
+        before = float(torch.linalg.vector_norm(k.nan_to_num()))
+    centred = u_centre_(k) if debiased else double_centre_(k)
+    if float(torch.linalg.vector_norm(centred)) <= len(k) * EPSILON * before:
         raise UndefinedError("its centred kernel is zero")
     return centred
 
@@ -82,7 +85,11 @@ class CKA(CosineMetric):
 
     def embed(self, geometry: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
         """Centre the kernel."""
-        return centred_embedding(geometry, self.debiased)
+        return centred_embedding_(geometry.clone(), self.debiased)
+
+    def embed_in_place(self, geometry: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+        """Centre the kernel where it is."""
+        return centred_embedding_(geometry, self.debiased)
 
     @property
     def kind(self) -> str:
@@ -140,23 +147,29 @@ class RbfCKA(CKA):
 
         Raises UndefinedError when half of the distances are zero, so that the bandwidth is.
         """
-        distances = squared_distances(linear_gram(x))
+        distances = squared_distances_(linear_gram(x))
         median = median_distance(pairs(distances), len(x) if self.median == "all" else 0)
         if median == 0:
             raise UndefinedError("the median distance between stimuli is zero, so the RBF kernel has no width")
-        return torch.exp(distances / (-2 * self.bandwidth**2 * median))
+        return distances.div_(-2 * self.bandwidth**2 * median).exp_()
 
 
 def median_distance(distances: Float[Tensor, " m"], diagonal: int) -> float:
     """Take the median over pairs i < j, or, with `diagonal` = n, over the whole n × n matrix with its zeros.
+
+    The distances change places: a copy of them would be half of the matrix.
 
     The whole matrix sorted is n zeros, then each pair twice; so its middle entries are entries of the pairs.
     """
     count = 2 * len(distances) + diagonal if diagonal else len(distances)
     middle = {(count - 1) // 2, count // 2}
     places = {(i - diagonal) // 2 for i in middle} if diagonal else middle
-    values = distances.cpu().numpy()
     chosen = sorted(p for p in places if p >= 0)
-    ordered = np.partition(values, chosen) if chosen else values
+    if distances.device.type == "cpu":
+        ordered = distances.numpy()
+        if chosen:
+            ordered.partition(chosen)
+    else:
+        ordered = distances.sort().values
     found = [float(ordered[p]) if p >= 0 else 0.0 for p in places]
     return sum(found) / len(found)

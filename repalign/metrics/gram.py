@@ -1,31 +1,46 @@
-"""Gram matrices, squared distances and their centrings, all in float64.
+"""Gram matrices, squared distances and their centrings, in float64 but for the products of very wide float32 features.
 
 Symbols: `X (n, d)` features, `K (n, n)` a Gram or kernel matrix, `D (n, n)` squared distances.
 """
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from repalign.errors import InputError
 from repalign.metrics.base import UndefinedError
+from repalign.metrics.symmetric import add_product_, add_shares_, blocks, mirror_
 
 PANEL = 1 << 16  # features converted to float64 at once
+ENTRIES = 1 << 23  # of a panel, which bounds its width when there are many stimuli: 64 MB
+CACHED = 1 << 18  # entries that are centred at once: 2 MB, so that they stay in a core's cache
+SINGLE_ABOVE = 8192  # float32 features: above it their float64 products would cost a quarter of the forward pass
 EPSILON = torch.finfo(torch.float64).eps
 
 
 def linear_gram(x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
     """Compute `X Xᵀ` of column-centred features, divided by the square of their scale.
 
-    The features are scaled to at most 1 before they are centred and again after, so an offset of 1e6 or a
-    scale of 1e±150 changes nothing, and no product overflows. Wide features are taken in panels of columns.
+    The features are brought to at most 1 before they are centred, so an offset of 1e6 or a scale of 1e±150 changes
+    nothing, and no product overflows. Wide features are taken in panels of columns. More than 8,192 float32 features
+    are centred in float64, multiplied in float32 and added up in float64, which moves an entry by about 1e-7 of the
+    diagonal: squared distances below that, as between duplicates, are rounding.
 
     Raises UndefinedError when nothing is left after centring.
     """
-    size = _scale(x)
-    return _product(_panels(x, size * _variation(x, size)), x)
+    columns = _Columns(x, _scale(x))
+    if x.shape[1] <= min(SINGLE_ABOVE, _width(x, ENTRIES)):  # fewer entries to divide than their products
+        panel = next(columns.panels(ENTRIES))
+        gram = x.new_empty(len(x), len(x), dtype=torch.float64)
+        add_product_(gram, panel.div_(_checked(largest(panel), len(x))), first=True)
+        return mirror_(gram)
+    gram, left = _products(columns)
+    _checked(left, len(x))
+    return mirror_(gram.div_(left * left))
 
 
 def unit_row_gram(x: Float[Tensor, "n d"], centre_rows: bool) -> Float[Tensor, "n n"]:
@@ -36,35 +51,49 @@ def unit_row_gram(x: Float[Tensor, "n d"], centre_rows: bool) -> Float[Tensor, "
 
     Raises UndefinedError when all patterns are the same, InputError naming the rows that have no length.
     """
-    size = _scale(x)
-    _variation(x, size)
-    means = x.to(torch.float64).div(size).mean(1, keepdim=True) if centre_rows else None
-    largest = torch.stack([p.abs().amax(1) for p in _panels(x, size, means, centre=False)]).amax(0)[:, None]
-    flat = (largest <= x.shape[1] * EPSILON).flatten().nonzero().flatten().tolist()
+    columns = _Columns(x, _scale(x), centre=False)
+    totals, left = _totals(columns)
+    _checked(left, len(x))
+    if centre_rows:
+        columns = replace(columns, means=totals / x.shape[1])
+    lengths, most = _lengths(columns)
+    flat = (most <= x.shape[1] * EPSILON).nonzero().flatten().tolist()
     if flat:
         what, distance = ("the same", "correlation") if centre_rows else ("zero", "cosine")
         raise InputError(
             f"{len(flat)} stimuli (row {flat[0]} first) are {what} in every feature, so they have no {distance} "
             "distance; leave them out or use rsa:rdm=euclidean"
         )
-    squares = torch.stack([(p / largest).square().sum(1) for p in _panels(x, size, means, centre=False)])
-    return _product(_panels(x, size, means, largest * squares.sum(0)[:, None].sqrt()), x)
+    return mirror_(_products(replace(columns, lengths=lengths, centre=True))[0])
 
 
 def squared_distances(gram: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
     """Compute `D_ij = K_ii + K_jj − 2 K_ij`, with what is only rounding set to zero, and an exact zero diagonal."""
-    diagonal = gram.diagonal()
-    total = diagonal[:, None] + diagonal[None, :]
-    distances = total - 2 * gram
-    distances[distances < 8 * EPSILON * total] = 0.0
-    distances.fill_diagonal_(0.0)
-    return distances
+    return squared_distances_(gram.clone())
+
+
+def squared_distances_(gram: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+    """Turn a Gram into `squared_distances`, in place."""
+    diagonal = gram.diagonal().clone()
+    add_shares_(gram, diagonal, sign=1.0, times=-2.0)
+    gram.fill_diagonal_(math.inf)
+    if float(gram.min()) < 8 * EPSILON * 2 * float(diagonal.max()):  # some may be rounding; mostly none is
+        height = max(1, CACHED // len(gram))
+        for part, own in zip(gram.split(height), diagonal.split(height), strict=True):
+            part.masked_fill_(part < 8 * EPSILON * (own[:, None] + diagonal), 0.0)
+    return gram.fill_diagonal_(0.0)
 
 
 def double_centred(k: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
     """Compute `H K H` with `H = I − 11ᵀ/n`."""
+    return double_centre_(k.clone())
+
+
+def double_centre_(k: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+    """Turn a symmetric matrix into `double_centred`, in place."""
     means = k.mean(0)
-    return k - means[:, None] - means[None, :] + means.mean()
+    add_shares_(k, means - means.mean() / 2, sign=-1.0)
+    return k
 
 
 def u_centred(k: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
@@ -80,14 +109,19 @@ def u_centred(k: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
     features of exchangeable groups, however alike the stimuli of one group are: all entries between groups have one
     expectation, and a constant is a sum of shares. Needs four groups.
     """
-    missing = torch.isnan(k)
-    if missing.any():
-        off, codes = k.masked_fill(missing, 0.0), missing.int().argmax(1).unique(return_inverse=True)[1]
-    else:
-        missing, codes = torch.eye(len(k), dtype=torch.bool, device=k.device), torch.arange(len(k), device=k.device)
-        off = k.masked_fill(missing, 0.0)
-    share = shares(off.sum(0)[None], codes)[0]
-    return (off - share[:, None] - share[None, :]).masked_fill(missing, 0.0)
+    return u_centre_(k.clone())
+
+
+def u_centre_(k: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+    """Turn a symmetric matrix into `u_centred`, in place."""
+    missing, codes = None, torch.arange(len(k), device=k.device)
+    if k.diagonal().isnan().any():  # each stimulus is in the group of its own
+        missing = k.isnan()
+        codes = missing.byte().argmax(1).unique(return_inverse=True)[1]
+        k.masked_fill_(missing, 0.0)
+    k.fill_diagonal_(0.0)
+    add_shares_(k, shares(k.sum(0)[None], codes)[0], sign=-1.0)
+    return k.fill_diagonal_(0.0) if missing is None else k.masked_fill_(missing, 0.0)
 
 
 def shares(sums: Float[Tensor, "l n"], codes: Int[Tensor, " n"]) -> Float[Tensor, "l n"]:
@@ -105,51 +139,118 @@ def shares(sums: Float[Tensor, "l n"], codes: Int[Tensor, " n"]) -> Float[Tensor
     return (sums - (solved.sum(1, keepdim=True) - solved)[:, codes]) / (n - sizes)[codes]
 
 
-def pairs(k: Float[Tensor, "n n"]) -> Float[Tensor, " m"]:
+def pairs(k: Num[Tensor, "n n"]) -> Num[Tensor, " m"]:
     """List the entries above the diagonal, `m = n(n−1)/2`, row by row."""
-    return k[*torch.triu_indices(len(k), len(k), 1, device=k.device)]
+    n = len(k)
+    if k.device.type != "cpu":
+        return k[torch.ones(n, n, dtype=torch.bool, device=k.device).triu(1)]
+    found = k.new_empty(n * (n - 1) // 2)
+    source, listed = k.numpy(), found.numpy()  # slices of which cost a tenth of a tensor's
+    start = 0
+    for i in range(n - 1):
+        listed[start : start + n - 1 - i] = source[i, i + 1 :]
+        start += n - 1 - i
+    return found
 
 
-def from_pairs(values: Float[Tensor, " m"], n: int) -> Float[Tensor, "n n"]:
-    """Lay `pairs` out again as a symmetric matrix with zero diagonal."""
-    k = values.new_zeros(n, n)
-    rows, columns = torch.triu_indices(n, n, 1, device=values.device)
-    k[rows, columns] = values
-    k[columns, rows] = values
+def from_pairs(values: Num[Tensor, " m"], n: int, out: Tensor | None = None) -> Num[Tensor, "n n"]:
+    """Lay `pairs` out again as a symmetric matrix with zero diagonal, in `out` if given."""
+    k = values.new_zeros(n, n) if out is None else out.fill_diagonal_(0.0)
+    if k.device.type != "cpu":
+        k[torch.ones(n, n, dtype=torch.bool, device=k.device).triu(1)] = values
+    else:
+        target, listed = k.numpy(), values.numpy()
+        start = 0
+        for i in range(n - 1):
+            target[i, i + 1 :] = listed[start : start + n - 1 - i]
+            start += n - 1 - i
+    for rows in blocks(n):
+        own = k[rows, rows]
+        own.copy_(own.triu() + own.triu(1).T)
+    mirror_(k.T)
     return k
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Features read in panels of columns: `x / size`, less row means, over row lengths, less column means."""
+
+    x: Tensor
+    size: float
+    means: Tensor | None = None
+    lengths: Tensor | None = None
+    centre: bool = True
+
+    def panels(self, entries: int) -> Iterator[Tensor]:
+        """Yield float64 panels of about that many entries."""
+        for panel in self.x.split(_width(self.x, entries), dim=1):
+            found = panel.to(torch.float64, copy=True).div_(self.size)
+            if self.means is not None:
+                found -= self.means[:, None]
+            if self.lengths is not None:
+                found /= self.lengths[:, None]
+            yield found.sub_(found.mean(0)) if self.centre else found
+
+    def single(self) -> Iterator[Tensor]:
+        """Yield float32 panels, centred in float64 a few columns at a time, in one buffer."""
+        width = _width(self.x, 2 * ENTRIES)
+        buffer = self.x.new_empty(len(self.x), width)
+        for panel in self.x.split(width, dim=1):
+            found, start = buffer[:, : panel.shape[1]], 0
+            for part in replace(self, x=panel).panels(CACHED):
+                found[:, start : start + part.shape[1]] = part
+                start += part.shape[1]
+            yield found
+
+
+def _width(x: Tensor, entries: int) -> int:
+    return min(PANEL, max(64, entries // max(1, len(x))))
+
+
+def _products(columns: _Columns) -> tuple[Float[Tensor, "n n"], float]:
+    """Add up the products of all panels below the diagonal, and find the largest magnitude among the features."""
+    x, left = columns.x, 0.0
+    gram = x.new_empty(len(x), len(x), dtype=torch.float64)
+    single = x.dtype == torch.float32 and x.shape[1] > SINGLE_ABOVE
+    for k, panel in enumerate(columns.single() if single else columns.panels(ENTRIES)):
+        left = max(left, largest(panel))
+        add_product_(gram, panel, first=k == 0)
+    return gram, left
+
+
+def _totals(columns: _Columns) -> tuple[Float[Tensor, " n"], float]:
+    """Sum each row, and find the largest magnitude that is left after column centring."""
+    totals, left = torch.zeros(len(columns.x), dtype=torch.float64, device=columns.x.device), 0.0
+    for panel in columns.panels(CACHED):
+        totals += panel.sum(1)
+        left = max(left, largest(panel.sub_(panel.mean(0))))
+    return totals, left
+
+
+def _lengths(columns: _Columns) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """Give the length and the largest magnitude of each row; above 1e-16, so that no square is lost."""
+    squares = torch.zeros(len(columns.x), dtype=torch.float64, device=columns.x.device)
+    most = squares.clone()
+    for panel in columns.panels(CACHED):
+        squares += torch.linalg.vector_norm(panel, dim=1).square()
+        torch.maximum(most, torch.linalg.vector_norm(panel, torch.inf, dim=1), out=most)
+    return squares.sqrt(), most
 
 
 def _scale(x: Tensor) -> float:
     """Find the power of two next to the largest magnitude: dividing by it rounds nothing."""
-    largest = float(x.abs().max()) if x.numel() else 0.0
-    if largest == 0.0:
-        return 1.0
-    return float(torch.tensor(largest, dtype=torch.float64).log2().floor().exp2())
+    most = largest(x) if x.numel() else 0.0
+    return 2.0 ** (math.frexp(most)[1] - 1) if most else 1.0
 
 
-def _variation(x: Tensor, size: float) -> float:
-    """Find the largest magnitude, in units of `size`, that is left after column centring."""
-    left = max((float(p.abs().max()) for p in _panels(x, size)), default=0.0)
-    if left <= len(x) * EPSILON:
+def largest(x: Tensor) -> float:
+    """Find the largest magnitude without a copy."""
+    least, most = torch.aminmax(x)
+    return max(-float(least), float(most))
+
+
+def _checked(left: float, n: int) -> float:
+    """Give back the largest magnitude left after centring, in units of the scale, unless it is rounding."""
+    if left <= n * EPSILON:
         raise UndefinedError("the features are the same for every stimulus")
     return left
-
-
-def _panels(
-    x: Tensor, size: float, means: Tensor | None = None, lengths: Tensor | None = None, centre: bool = True
-) -> Iterator[Tensor]:
-    """Yield float64 panels of columns: `x / size`, less row means, over row lengths, less column means."""
-    for panel in x.split(PANEL, dim=1):
-        scaled = panel.to(torch.float64) / size
-        if means is not None:
-            scaled = scaled - means
-        if lengths is not None:
-            scaled = scaled / lengths
-        yield scaled - scaled.mean(0) if centre else scaled
-
-
-def _product(panels: Iterator[Tensor], x: Tensor) -> Tensor:
-    gram = torch.zeros(len(x), len(x), dtype=torch.float64, device=x.device)
-    for panel in panels:
-        gram.addmm_(panel, panel.T)
-    return gram

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repalign.metrics.crossnobis import crossnobis
-from repalign.metrics.gram import linear_gram, squared_distances, unit_row_gram
+from repalign.metrics.gram import linear_gram, squared_distances_, unit_row_gram
 
 
 def correlation(x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
@@ -14,7 +14,7 @@ def correlation(x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
 
     Raises InputError when a pattern is constant, since it has no correlation.
     """
-    return squared_distances(unit_row_gram(x, centre_rows=True)) / 2
+    return squared_distances_(unit_row_gram(x, centre_rows=True)).div_(2)
 
 
 def cosine(x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
@@ -22,17 +22,17 @@ def cosine(x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
 
     Raises InputError when a pattern is zero.
     """
-    return squared_distances(unit_row_gram(x, centre_rows=False)) / 2
+    return squared_distances_(unit_row_gram(x, centre_rows=False)).div_(2)
 
 
 def sqeuclidean(x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
     """Compute the squared Euclidean distance, up to a positive factor that no comparison sees."""
-    return squared_distances(linear_gram(x))
+    return squared_distances_(linear_gram(x))
 
 
 def euclidean(x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
     """Compute the Euclidean distance, up to a positive factor that no comparison sees."""
-    return sqeuclidean(x).sqrt()
+    return sqeuclidean(x).sqrt_()
 
 
 RDMS: dict[str, Callable[[Tensor], Tensor]] = {  # of features (n, d); repeats are averaged first

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repalign.metrics.base import Centring, CosineMetric, Metric, UndefinedError
-from repalign.metrics.gram import EPSILON, from_pairs, pairs
+from repalign.metrics.gram import EPSILON, from_pairs, largest, pairs
 from repalign.metrics.kendall import KendallRSA
-from repalign.metrics.ranks import midranks
+from repalign.metrics.ranks import midranks_
 from repalign.metrics.rdm_metric import RdmMetric, check_choice
 from repalign.metrics.whitened import WhitenedRSA
 
@@ -68,20 +68,28 @@ class RSA(RdmMetric, CosineMetric):
 
         Raises UndefinedError when all distances are equal.
         """
+        return self.embed_in_place(geometry.clone())
+
+    def embed_in_place(self, geometry: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+        """Do what `embed` does where the geometry is."""
         values = pairs(geometry)
         present = torch.isfinite(values)
+        if present.all():
+            return from_pairs(self._compared(values), len(geometry), out=geometry)
         values[present] = self._compared(values[present])
         values[~present] = 0.0
-        return from_pairs(values, len(geometry))
+        return from_pairs(values, len(geometry), out=geometry)
 
     def _compared(self, values: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
-        scale = float(values.abs().max()) if len(values) else 0.0
-        if self.compare == "spearman" and len(values):
-            values = midranks(values)
+        if not len(values):
+            raise UndefinedError("all its distances are equal")
+        scale = largest(values)
+        if self.compare == "spearman":
+            values = midranks_(values)
             scale = float(len(values))
-        if self.compare != "cosine" and len(values):
-            values = values - values.mean()
-        if not len(values) or float(values.abs().max()) <= len(values) * EPSILON * scale:
+        if self.compare != "cosine":
+            values -= values.mean()
+        if largest(values) <= len(values) * EPSILON * scale:
             raise UndefinedError("all its distances are equal")
         return values
 

@@ -15,7 +15,7 @@ from repalign.report.wording import big, counted, interval, number, per_cent, pl
 TABLED = 2_500
 """Up to so many layer pairs a page carries every score as a table."""
 
-ALSO_CONFIGURED = ("pool", "layers", "seed", "device", "precision")
+ALSO_CONFIGURED = ("pool", "layers", "seed", "device", "computed")
 """Keys of `study.json` listed with the configuration."""
 
 
@@ -48,7 +48,11 @@ def facts(study: Study) -> list[Fact]:
     """List what was compared."""
     stimuli = study.meta["stimuli"]["a"]
     groups = stimuli.get("groups")
-    listed = [Fact(study.pictures, f"{study.n:,}", (counted(len(groups), "group"),) if groups else ())]
+    more = (counted(len(groups), "group"),) if groups else ()
+    held = (study.meta.get("pairwise") or {}).get("held", study.n)
+    if held < study.n:
+        more = (*more, f"pairs of {held:,} of them")
+    listed = [Fact(study.pictures, f"{study.n:,}", more)]
     paired = is_paired(study)
     for side in (study.a,) if paired else (study.a, study.b):
         encoder = study.meta["encoders"][side.key]

@@ -165,8 +165,8 @@ class Study:
 
     @property
     def n(self) -> int:
-        """Count the stimuli."""
-        return int(self.laid[self.metrics[0].id, "n"][0, 0])
+        """Count the stimuli; a measure that needs every pair of them may have been given fewer."""
+        return max(int(self.laid[metric.id, "n"][0, 0]) for metric in self.metrics)
 
     @property
     def pictures(self) -> str:

@@ -1,14 +1,15 @@
-"""Stimuli from a folder of images, videos, a manifest, an array or the bundled photographs."""
+"""Stimuli from a folder of images, videos, shards, a manifest, an array or the bundled photographs; and streams."""
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from repalign.errors import InputError, unknown
-from repalign.stimuli import array, bundled, folder, manifest, video
+from repalign.stimuli import array, bundled, folder, hf_stream, manifest, video, wds, wds_stream
 from repalign.stimuli.checks import existing, one_image, require_enough
 from repalign.stimuli.image import is_image
 from repalign.stimuli.paired import load_pair
+from repalign.stimuli.stream import Skipped, Stream
 from repalign.types import Stimuli
 
 STIMULI: dict[str, Callable[[str], Stimuli]] = {
@@ -17,20 +18,27 @@ STIMULI: dict[str, Callable[[str], Stimuli]] = {
     "folder": folder.load,
     "manifest": manifest.load,
     "video": video.load,
+    "wds": wds.load,
 }
-SUFFIXES = {".csv": "manifest", ".npy": "array", ".npz": "array"}
+MENDABLE = {
+    "video": video.load,
+    "wds": wds.load,
+}  # those of STIMULI that find what is broken before anything is decoded
+STREAMS: dict[str, Callable[[str, Skipped | None], Stream]] = {"hfdata": hf_stream.load, "wds": wds_stream.load}
+SUFFIXES = {".csv": "manifest", ".npy": "array", ".npz": "array", ".tar": "wds"}
 ACCEPTED = (
-    "a folder of images or of videos, a manifest (.csv with a column path), an array of pictures (.npy, .npz) "
-    "or bundled photographs (bundled:photos, bundled:photos:colour)"
+    "a folder of images or of videos, a manifest (.csv with a column path), an array of pictures (.npy, .npz), "
+    "WebDataset shards (.tar, wds:PATH) or bundled photographs (bundled:photos, bundled:photos:colour)"
 )
 
 
 def load_stimuli(spec: str | Path | Stimuli, skip_unreadable: bool = False) -> Stimuli:
     """Load at least 4 stimuli from a folder, a `.csv`, a `.npy` or `.npz`, or a name such as `bundled:photos`.
 
-    A prefix of STIMULI chooses the kind by hand, as in `manifest:list.txt`; videos take options behind theirs, as in
-    `video:clips:fps=2`. With `skip_unreadable`, videos that are broken are left out and listed in `skipped`; broken
-    pictures show when they are loaded. Raises InputError that names what is accepted.
+    A prefix of STIMULI chooses the kind by hand, as in `manifest:list.txt`; videos and shards take options
+    behind theirs, as in `video:clips:fps=2`. With `skip_unreadable`, videos and shards that are broken are listed in
+    `skipped`; broken pictures show when they are loaded. Raises InputError that names what is accepted, and for a
+    stream, which `load_stream` reads.
     """
     return require_enough(read_stimuli(spec, skip_unreadable))
 
@@ -40,7 +48,7 @@ def read_stimuli(spec: str | Path | Stimuli, skip_unreadable: bool = False) -> S
     if isinstance(spec, Stimuli):
         return spec
     kind, rest = _kind(str(spec))
-    loader = partial(video.load, skip_unreadable=skip_unreadable) if kind == "video" else STIMULI[kind]
+    loader = partial(MENDABLE[kind], skip_unreadable=skip_unreadable) if kind in MENDABLE else STIMULI[kind]
     return loader(rest)
 
 
@@ -62,9 +70,29 @@ def load_stimuli_pair(
     return first, manifest.load_second(rest) if kind == "manifest" else None
 
 
+def load_stream(spec: str | Path | Stimuli, skipped: Skipped | None = None) -> Stream | None:
+    """Open pictures that are read once, from front to back; None when `spec` names stimuli that `load_stimuli` loads.
+
+    Streams are `hfdata:NAME[:SPLIT][:COLUMN]`, and `wds:` with URLs or `pipe:`. Pictures that can't be decoded are
+    counted in `skipped`; without one the first of them ends the reading. Raises InputError when a stream can't be
+    opened, or its library is missing.
+    """
+    head, _, rest = str(spec).partition(":")
+    return STREAMS[head](rest, skipped) if _is_stream(head, rest) else None
+
+
+def _is_stream(head: str, rest: str) -> bool:
+    return head in STREAMS and (head not in STIMULI or wds_stream.is_remote(rest))
+
+
 def _kind(spec: str) -> tuple[str, str]:
     """Find the kind of stimuli `spec` names, and what its loader shall be given."""
     head, colon, rest = spec.partition(":")
+    if _is_stream(head, rest):
+        raise InputError(
+            f"{spec} is a stream, which is read once from front to back, and here pictures are needed in any order; "
+            f"give {ACCEPTED}"
+        )
     if colon and head in STIMULI:
         return head, rest
     path = Path(spec).expanduser()
@@ -77,6 +105,6 @@ def _kind(spec: str) -> tuple[str, str]:
     if not spec:
         raise InputError(f"no stimuli were named; give {ACCEPTED}")
     if len(head) > 1 and colon and not path.exists():  # one letter is a Windows drive
-        raise unknown("kind of stimuli", head, STIMULI)
+        raise unknown("kind of stimuli", head, {**STIMULI, **STREAMS})
     existing(spec, "file or folder", f"give {ACCEPTED}")
     raise one_image(spec) if is_image(spec) else InputError(f"{spec} is of no kind repalign reads; give {ACCEPTED}")

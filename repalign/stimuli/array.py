@@ -12,6 +12,7 @@ from PIL import Image
 
 from repalign.errors import InputError
 from repalign.stimuli.checks import existing
+from repalign.stimuli.content import digest_parts
 from repalign.types import Stimuli
 
 METADATA = ("ids", "labels", "groups")
@@ -36,6 +37,7 @@ def load(spec: str | Path) -> Stimuli:
         load=lambda i: _picture(images[i]),
         labels=_strings(arrays, "labels", n, str(spec)),
         groups=_strings(arrays, "groups", n, str(spec)),
+        content=lambda i: _content(images[i]),
     )
 
 
@@ -97,6 +99,11 @@ def _strings(arrays: Mapping[str, NDArray], key: str, n: int, name: str) -> tupl
     if values.shape != (n,):
         raise InputError(f"{name}: {key} has the shape {values.shape} for {n} pictures; give one each, ({n},)")
     return tuple(v.decode() if isinstance(v, bytes) else str(v) for v in values.tolist())
+
+
+def _content(pixels: NDArray) -> bytes:
+    """Digest the values of one picture, channels last whatever the file's order."""
+    return digest_parts("array", pixels.dtype.str, str(pixels.shape), pixels.tobytes())
 
 
 def _picture(pixels: NDArray) -> Image.Image:

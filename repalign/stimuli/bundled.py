@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from repalign.errors import InputError, unknown
+from repalign.stimuli.content import digest_file, digest_parts
 from repalign.stimuli.image import open_rgb
 from repalign.stimuli.windows import Window, rank_windows
 from repalign.types import Stimuli
@@ -57,6 +58,10 @@ class View:
         """Cut the window out in its own resolution."""
         return _photograph(self.file).crop(self.window.box)
 
+    def content(self) -> bytes:
+        """Digest the photograph's file and the window."""
+        return digest_parts("window", _digest(self.file), *self.window.box)
+
 
 def load(name: str) -> Stimuli:
     """Give at least 256 views of the bundled photographs: `photos`, or `photos:colour` without the grey ones.
@@ -78,6 +83,7 @@ def load(name: str) -> Stimuli:
         load=lambda i: views[i].crop(),
         groups=tuple(view.group for view in views),
         extent=tuple(view.extent for view in views),
+        content=lambda i: views[i].content(),
         notes=(f"only {k} photographs: intervals over {k} groups are illustrative",),
     )
 
@@ -94,14 +100,21 @@ def _views(group: str, files: tuple[str, ...]) -> list[View]:
 
 @cache
 def _photograph(file: str) -> Image.Image:
-    """Decode one of scikit-image's own files; it is cut, never changed.
+    """Decode one of scikit-image's own files; it is cut, never changed."""
+    return open_rgb(_path(file))
 
-    It is opened by its path, as `skimage.data` could turn to the network.
-    """
+
+@cache
+def _digest(file: str) -> bytes:
+    return digest_file(_path(file))
+
+
+def _path(file: str) -> Path:
+    """Find one of scikit-image's own files by its path, as `skimage.data` could turn to the network."""
     found = importlib.util.find_spec("skimage")
     if found is None or not found.submodule_search_locations:
         raise InputError("bundled photographs come with scikit-image, which is missing; pip install 'repalign[demo]'")
     path = Path(found.submodule_search_locations[0]) / "data" / file
     if not path.is_file():
         raise InputError(f"this scikit-image carries no {file}; pip install 'repalign[demo]' gives one that does")
-    return open_rgb(path)
+    return path

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from repalign.errors import InputError
 from repalign.stimuli.checks import existing, some
+from repalign.stimuli.content import digest_file
 from repalign.stimuli.image import is_image, open_rgb
 from repalign.types import Stimuli
 
@@ -31,6 +32,7 @@ def load(spec: str | Path) -> Stimuli:
         ids=ids,
         load=lambda i: open_rgb(root / ids[i]),
         labels=labels_of(ids),
+        content=lambda i: digest_file(root / ids[i]),
         skipped=tuple((name, "Pillow reads no such file") for name in files if not is_image(name)),
     )
 
@@ -68,4 +70,5 @@ def _no_images(spec: str | Path, files: list[str]) -> InputError:
         return InputError(f"{spec} is an empty folder (hidden files aside); {remedy}")
     count = Counter(Path(name).suffix.lower() or "no suffix" for name in files)
     suffixes = some([suffix for suffix, _ in count.most_common()])
+    remedy = f"wds:{spec} reads shards" if count[".tar"] else remedy
     return InputError(f"{spec} holds {len(files)} files but no image ({suffixes}); {remedy}")

@@ -44,18 +44,18 @@ def is_image(path: str | Path) -> bool:
     return Path(path).suffix.lower() in image_suffixes()
 
 
-def open_rgb(source: str | Path | bytes) -> Image.Image:
+def open_rgb(source: str | Path | bytes, name: str = "") -> Image.Image:
     """Decode the first frame of a file, or of its bytes, as upright RGB.
 
     EXIF orientation is applied. Transparency is laid over white: a plain conversion would show the
     arbitrary colours, mostly black, that lie under transparent pixels, and white is what cut-outs and logos
     are drawn for. 16-bit grey is divided by 257, so that its white stays white; 32-bit integers are read on
-    the same scale, floats as 0..1.
+    the same scale, floats as 0..1. `name` says what bytes are in the error.
 
     Raises InputError naming the file and the reason when it can't be decoded, is truncated, is a
     decompression bomb, or holds values outside those ranges.
     """
-    name = f"<{len(source)} bytes>" if isinstance(source, bytes) else str(source)
+    name = name or (f"<{len(source)} bytes>" if isinstance(source, bytes) else str(source))
     try:
         with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
             decoded = ImageOps.exif_transpose(image)

@@ -8,6 +8,7 @@ from typing import Any
 
 from repalign.errors import InputError
 from repalign.stimuli.checks import existing, some
+from repalign.stimuli.content import digest_file
 from repalign.stimuli.image import open_rgb
 from repalign.types import Stimuli
 
@@ -40,6 +41,7 @@ class Manifest:
             load=lambda i: open_rgb(self.folder / paths[i]),
             groups=self.columns.get("group"),
             labels=self.columns.get("label"),
+            content=lambda i: digest_file(self.folder / paths[i]),
         )
 
 

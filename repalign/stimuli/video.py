@@ -12,6 +12,7 @@ import numpy as np
 
 from repalign.errors import MOST_LISTED, InputError, UnreadableImagesError
 from repalign.stimuli.checks import FEWEST_STIMULI, existing
+from repalign.stimuli.content import FileDigests, digest_parts
 from repalign.stimuli.folder import labels_of, walk
 from repalign.stimuli.image import is_image
 from repalign.stimuli.video_file import BrokenVideoError, probe, pyav
@@ -129,12 +130,20 @@ def _stimuli(name: str, sampling: Sampling, samples: Sequence[Sample], skipped: 
     videos = [one.video for one in samples]
     groups = tuple(videos[number].name for number, _ in places)
     reader = FrameReader(videos, [one.frames for one in samples])
+    digests = FileDigests([video.path for video in videos])
+
+    def content(i: int) -> bytes:
+        number, place = places[i]
+        frame = int(samples[number].frames[place])
+        return digest_parts("frame", digests[number], frame, int(videos[number].ticks[frame]))
+
     return Stimuli(
         name=name,
         ids=ids,
         load=lambda i: reader.load(*places[i]),
         groups=groups,
         labels=labels_of(groups),
+        content=content,
         notes=_notes(sampling, samples, len(ids)),
         skipped=tuple(sorted(skipped)),
     )

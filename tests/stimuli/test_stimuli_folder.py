@@ -121,6 +121,12 @@ def test_a_folder_without_images(tmp_path):
     )
 
 
+def test_a_folder_of_shards_says_how_they_are_read(tmp_path):
+    (tmp_path / "0.tar").write_bytes(b"")
+    with pytest.raises(InputError, match=rf"holds 1 files but no image \(\.tar\); wds:{tmp_path} reads shards"):
+        load(tmp_path)
+
+
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(InputError, match=r"a\.txt can't be listed: Not a directory; give a readable folder"):

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tars import shard
 from test_stimuli_video import MPEG4, film
 
 from repalign.errors import InputError
@@ -25,12 +26,14 @@ def specs(tmp_path):
     (tmp_path / "list.csv").write_text(f"path,path_b\n{rows}")
     film(tmp_path / "clips" / "a.mp4", [k / 2 for k in range(10)], **MPEG4)
     np.save(tmp_path / "a.npy", np.zeros((4, 5, 5), np.uint8))
+    shard(tmp_path / "a.tar", 0)
     return {
         "array": f"{tmp_path}/a.npy",
         "bundled": "bundled:photos",
         "folder": f"{tmp_path}/cats/",
         "manifest": f"{tmp_path}/list.csv",
         "video": f"{tmp_path}/clips/",
+        "wds": f"{tmp_path}/a.tar",
     }
 
 
@@ -43,6 +46,7 @@ def test_every_kind_keeps_the_contract(specs, kind):
         picture = stimuli.load(len(stimuli) - 1)
         assert picture.mode == "RGB"
         assert stimuli.take([1, 0]).ids == (stimuli.ids[1], stimuli.ids[0])
+        assert stimuli.take([1, 0]).content(0) == stimuli.content(1)
     assert load_stimuli(stimuli) is stimuli
 
 
@@ -97,6 +101,8 @@ def test_a_missing_path_lists_what_is_accepted_or_near(specs, tmp_path):
 def test_an_unknown_prefix_and_no_name_at_all():
     with pytest.raises(InputError, match="unknown kind of stimuli 'bundle'; did you mean bundled"):
         load_stimuli("bundle:photos")
+    with pytest.raises(InputError, match="known: array, bundled, folder, hfdata, manifest, video, wds"):
+        load_stimuli("zzz:photos")
     with pytest.raises(InputError, match="no stimuli were named; give a folder of images"):
         load_stimuli("")
 
