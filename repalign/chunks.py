@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from repalign.cache import Cache, key_of
 from repalign.decoding import UNREADABLE, Decoded, Request, Sight, decode
 from repalign.encoders.identity import identity, installed, own_code
+from repalign.errors import RepalignError
 from repalign.forward import Begun, Runner, runner
 from repalign.types import Encoder, Layer, Stimuli
 
@@ -30,7 +31,7 @@ class How:
     """How encoders are run: where, on how many pictures at once, with how many threads to decode them, how precisely.
 
     `precision` is "fp32", or "bf16" for passes in bfloat16 whose outputs are pooled in float32; `compiled` asks for
-    torch.compile.
+    torch.compile; `seed` draws projections.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -38,6 +39,7 @@ class How:
     workers: int | None = None
     precision: str = "fp32"
     compiled: bool = False
+    seed: int = 0
 
     @property
     def threads(self) -> int:
@@ -92,6 +94,7 @@ class Chunks:
         self.stimuli = stimuli
         self.how = how
         self.cache = cache
+        self.stored = stored
         self.unknown = uuid4().hex if stored else None
         self.contents: dict[int, str | None] = {}
         self.code = (own_code(), *sorted(installed(DECODERS).items()))
@@ -120,7 +123,8 @@ class Chunks:
                 broken = broken or (not skip_unreadable and any(d.reason for d in decoded))
                 readable = [d for d in decoded if not d.reason]
                 if decoded:
-                    parts.append(_Part(decoded, None if broken or not readable else runners.begin(readable)))
+                    begun = None if broken or not readable else runners.begin(readable)
+                    parts.append(_Part([replace(d, inputs={}) for d in decoded], begun))
                 if whole:
                     yield self._finished(*whole)
                     whole = None
@@ -196,7 +200,7 @@ class Chunks:
             for k, r in enumerate(self.requests)
         )
         chunk = Chunk(number, self.indices(number), pictures, features)
-        if ran:
+        if ran and not any(d.passing for d in decoded):
             self._keep(chunk)
         return chunk
 
@@ -206,6 +210,12 @@ class Chunks:
         for request, features in zip(self.requests, chunk.features, strict=True):
             for name, key in (self._keys(request, chunk.number, list(features)) or {}).items():
                 self.cache.put(key, {"rows": features[name]}, {"about": self._about(request, name)})
+        if self.stored and self.cache.full:
+            raise RepalignError(
+                f"features of {len(self.stimuli):,} stimuli are read from {self.cache.root} again, but it can't be "
+                "written any more; make room there, or name another folder with REPALIGN_CACHE; the same command goes "
+                "on where it was"
+            )
         for spec, pictures in chunk.pictures.items():  # last: a chunk without them is not whole
             about = {"about": {"filter": spec, "stimuli": self.stimuli.name}}
             self.cache.put(self._pictures_key(spec, chunk.number), {}, asdict(pictures) | about)
@@ -215,7 +225,8 @@ class Chunks:
         if content is None:
             return None
         which = self.identities[id(request.encoder)]
-        how = (self.how.precision, self.how.compiled, self.how.device.type)
+        seed = self.how.seed if request.pool.features else 0
+        how = (self.how.precision, self.how.compiled, self.how.device.type, seed)
         known = {layer.name: layer for layer in request.layers}
         shared = (which, self.code, request.spec, str(request.pool), how, content)
         return {name: key_of(*shared, _place(known[name])) for name in layers}
@@ -282,7 +293,7 @@ class Runners:
     def _runner(self, encoder: Encoder) -> Runner:
         if id(encoder) not in self.ready:
             how = self.how
-            made = runner(encoder, self._wanted(encoder), how.device, how.precision, how.compiled)
+            made = runner(encoder, self._wanted(encoder), how.device, how.precision, how.compiled, how.seed)
             self.ready[id(encoder)] = self.running.enter_context(made)
         return self.ready[id(encoder)]
 

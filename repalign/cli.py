@@ -141,7 +141,8 @@ def compare(
     _run(
         Comparison(
             a, b, data, data_b, chosen, out, force, options, plan, stability, pairs,
-            CONTROLS if controls == "all" else _names(controls), _names(tests), save_features, _command(),
+            CONTROLS if controls == "all" else _names(controls), _names(tests),
+            "all" if save_features else "none", _command(),
         )
     )  # fmt: skip
 

@@ -132,9 +132,10 @@ def _kept(side: Side) -> Stimuli:
     return side.stimuli.take([place[name] for name in side.activations.ids])
 
 
-def costs(prepared: Prepared, conditions: Conditions, plan: Plan) -> Costs:
+def costs(prepared: Prepared, conditions: Conditions, plan: Plan, notes: Sequence[str] = ()) -> Costs:
     """Say what the second view costs under one metric: over layers, at the peak, and against every control.
 
+    `notes` are said beside the numbers.
     Layers match one to one. All intervals and p-values come from leaving out the same stimuli, or groups, in turn, and
     from flipping the signs of what each contributes to a difference.
     """
@@ -147,7 +148,7 @@ def costs(prepared: Prepared, conditions: Conditions, plan: Plan) -> Costs:
         "mean": whole.value[0], "mean_se": whole.se[0], "mean_low": whole.ci_low[0], "mean_high": whole.ci_high[0],
         "peak_layer": top.layer, "peak": top.value, "held_layer": top.held_layer, "held": top.held_value,
         "held_se": top.held_se, "held_low": top.held_low, "held_high": top.held_high, "held_share": top.share,
-        "note": "; ".join(dict.fromkeys(filter(None, (*said, top.note)))),
+        "note": "; ".join(dict.fromkeys(filter(None, (*notes, *said, top.note)))),
     }  # fmt: skip
     rows = []
     for spec, activations in (conditions.activations or {}).items():

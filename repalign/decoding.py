@@ -53,13 +53,15 @@ class Seen:
 class Decoded:
     """One picture as the input `(3, h, w)` of every encoder through every filter, or the reason why there is none.
 
-    `digest` hashes the decoded pixels; `seen` is by the filter's spec.
+    `digest` hashes the decoded pixels; `seen` is by the filter's spec. `passing`: the reason is the machine's, such as
+    too many open files, and may be gone another time.
     """
 
     inputs: dict[Sight, Tensor]
     seen: dict[str, Seen]
     digest: str = ""
     reason: str = ""
+    passing: bool = False
 
 
 def decode(requests: Sequence[Request], stimuli: Stimuli, index: int) -> Decoded:
@@ -70,7 +72,7 @@ def decode(requests: Sequence[Request], stimuli: Stimuli, index: int) -> Decoded
     try:
         picture = stimuli.load(index)
     except UNREADABLE as error:
-        return Decoded({}, {}, reason=said(error))
+        return Decoded({}, {}, reason=said(error), passing=_of_the_machine(error))
     return see(requests, picture, stimuli.ids[index], stimuli.extent_of(index))
 
 
@@ -84,6 +86,11 @@ def see(requests: Sequence[Request], picture: Image, name: str, extent: float = 
         shown[spec], seen[spec] = _through(picture, filter_, extent, name)
     inputs = {r.sight: r.encoder.preprocess(shown[r.spec]) for r in {r.sight: r for r in requests}.values()}
     return Decoded(inputs, seen, hashlib.blake2b(picture.tobytes(), digest_size=16).hexdigest())
+
+
+def _of_the_machine(error: BaseException) -> bool:
+    """Tell a system's error from a picture's: only the first has a number."""
+    return any(isinstance(e, OSError) and e.errno is not None for e in (error, error.__cause__))
 
 
 def said(error: BaseException) -> str:

@@ -19,19 +19,26 @@ from torch import Tensor
 
 from repalign.errors import InputError
 from repalign.metrics.base import CosineMetric, Metric, PairMetric, UndefinedError
-from repalign.stack import Room, Stack, panels
+from repalign.stack import BYTES, Room, Stack, panels
 
 
 @final
-class Again(Mapping[int, Tensor]):
-    """Geometries (n, n) by row, taken again all at once when somebody asks for one, and then kept as `make` does."""
+class Stacked(Mapping[int, Tensor]):
+    """Geometries (n, n) by row: those of `kept`, or taken again all at once when somebody asks for one.
 
-    def __init__(self, rows: Sequence[int], geometry: Callable[[int], Tensor], make: Callable[[int], Stack]) -> None:
+    `make` gives the stack that then keeps them.
+    """
+
+    def __init__(
+        self, rows: Sequence[int], kept: Stack | None, geometry: Callable[[int], Tensor], make: Callable[[int], Stack]
+    ) -> None:
         self._places = {row: place for place, row in enumerate(rows)}
-        self._geometry, self._make = geometry, make
+        self._kept, self._geometry, self._make = kept, geometry, make
 
     @cached_property
     def _stack(self) -> Stack:
+        if self._kept is not None:
+            return self._kept
         stack = self._make(len(self._places))
         for row, place in self._places.items():
             stack.write(place, self._geometry(row))
@@ -128,8 +135,8 @@ class Scored:
 class Side:
     """The layers of one side by name, and how to take the geometry (n, n) of each afresh.
 
-    `geometry(row)` raises UndefinedError for a layer that has none. `among` counts the layers of everything that is
-    embedded at the same time.
+    `geometry(row)` raises UndefinedError for a layer that has none. `among` counts these layers and those of the sides
+    that are embedded after this one and held beside it.
     """
 
     names: tuple[str, ...]
@@ -138,11 +145,16 @@ class Side:
     among: int
 
 
-def embed_side(side: Side, metric: Metric, where: Room) -> tuple[Geometries, Embedded]:
-    """Take and embed every layer in turn; geometries of pairs of stimuli are let go, and taken again when asked for."""
+def embed_side(side: Side, metric: Metric, where: Room, keep: bool = True) -> tuple[Geometries, Embedded]:
+    """Take and embed every layer in turn.
+
+    Geometries of pairs of stimuli are kept where there is room for them all, and unless `keep` is false; others are
+    let go, and taken again when somebody asks.
+    """
     held: dict[int, Tensor] = {}
     rows: list[int] = []
     lacking: dict[str, str] = {}
+    kept = _kept_stack(side, metric, where) if keep and metric.pairwise else None
     embedding = _Embedding(side.names, metric, where, side.n, side.among)
     for row, name in enumerate(side.names):
         try:
@@ -150,12 +162,21 @@ def embed_side(side: Side, metric: Metric, where: Room) -> tuple[Geometries, Emb
         except UndefinedError as reason:
             lacking[name] = str(reason)
             continue
+        if kept is not None:
+            kept.write(len(rows), geometry)
         rows.append(row)
         if not metric.pairwise:
             held[row] = geometry
         embedding.add(row, geometry, fresh=metric.pairwise)
-    again = Again(rows, side.geometry, lambda count: where.stack(count, side.n, 2 * side.among))  # beside the embedded
-    return Geometries(side.names, again if metric.pairwise else held, lacking, where), embedding.finish(lacking)
+    stacked = Stacked(rows, kept, side.geometry, lambda count: where.stack(count, side.n, side.among, metric.work))
+    return Geometries(side.names, stacked if metric.pairwise else held, lacking, where), embedding.finish(lacking)
+
+
+def _kept_stack(side: Side, metric: Metric, where: Room) -> Stack | None:
+    """Make room for the geometries of a side where they and all that is to be embedded are held in memory."""
+    if where.home(2 * side.among, side.n, metric.work) is None:
+        return None
+    return where.stack(len(side.names), side.n, work=metric.work)
 
 
 def embed(side: Geometries, metric: Metric) -> Embedded:
@@ -164,7 +185,7 @@ def embed(side: Geometries, metric: Metric) -> Embedded:
     embedding = None
     for row in layers:
         geometry = layers[row]
-        embedding = embedding or _Embedding(side.names, metric, side.room, len(geometry), 2 * len(layers))
+        embedding = embedding or _Embedding(side.names, metric, side.room, len(geometry), len(layers))
         embedding.add(row, geometry, fresh=isinstance(layers, Taken))
     return embedding.finish(side.undefined) if embedding else Embedded(len(side.names), (), [], dict(side.undefined))
 
@@ -180,7 +201,7 @@ class _Embedding:
 
     @cached_property
     def stack(self) -> Stack:
-        return self.where.stack(len(self.names), self.n, self.among)
+        return self.where.stack(len(self.names), self.n, self.among, self.metric.work)
 
     def add(self, row: int, geometry: Tensor, fresh: bool) -> None:
         """Embed one layer; a `fresh` geometry is nobody else's and may be overwritten."""
@@ -189,8 +210,7 @@ class _Embedding:
                 value = self.metric.embed_in_place(geometry) if fresh else self.metric.embed(geometry)
                 self.stack.write(len(self.rows), value, over=float(torch.linalg.vector_norm(value)))
             else:
-                self.listed.append(self.metric.embed(geometry))
-                self._check_listed()
+                self._list(self.metric.embed(geometry))
         except UndefinedError as reason:
             self.undefined[self.names[row]] = str(reason)
         else:
@@ -203,10 +223,14 @@ class _Embedding:
             values = self.stack.pick(range(len(self.rows)))
         return Embedded(len(self.names), tuple(self.rows), values, dict(lacking) | self.undefined)
 
-    def _check_listed(self) -> None:
-        """Raise InputError when the pairs of stimuli of all layers, which must be in memory, exceed the budget."""
-        need = sum(value.nbytes for value in self.listed if isinstance(value, Tensor))
-        if need > self.where.memory:
+    def _list(self, value: Any) -> None:  # noqa: ANN401  what the metric compares
+        """Keep what a pair metric compares; raises InputError when that of all layers to come won't fit in memory."""
+        self.listed.append(value)
+        if not isinstance(value, Tensor):
+            return
+        self.where.hold(value)
+        work = int(self.metric.work * BYTES * self.n * self.n) if self.metric.pairwise else 0
+        if value.nbytes * (self.among - len(self.listed)) + work > self.where.left():
             raise InputError(
                 f"{self.metric.name} holds {self.n:,} stimuli × {len(self.names)} layers in memory, which takes more "
                 f"than {self.where.memory / 1e9:.1f} GB; raise --memory, lower --max-pairwise or take fewer --layers"
@@ -245,7 +269,7 @@ def all_scores(sides: Sequence[Embedded]) -> Float[np.ndarray, "l l"]:
     if not there:
         return found
     total = torch.zeros(len(places), len(places), dtype=torch.float64, device=there[0].values.device)
-    for _, *read in panels(*(side.values for side in there)):
+    for _, *read in panels(*(side.values for side in there), copied=True):
         laid = torch.cat([x.flatten(1) for x in read])
         total.addmm_(laid, laid.T)
     found[np.ix_(places, places)] = total.cpu().numpy()

@@ -234,14 +234,23 @@ def _describe(
         "conditions": [_describe_condition(c, parts, metas) for c in design.conditions],
         "families": list(families),
         "encoders": [_describe_encoder(several) for several in of_encoder.values()],
-        "stimuli": {"a": first["stimuli"]["a"]},
-        "mapped": min(MAPPED, first["stimuli"]["a"]["n"]),
+        "stimuli": {"a": _stimuli(first)},
+        "mapped": min(MAPPED, first["pairwise"]["held"]),
         "failed": list(failed),
         "choices": list(design.choices),
         "notes": [],
         "warnings": _warnings(parts, metas),
         "timings": _add_up([meta["timings"] for meta in metas]),
     }
+
+
+def _stimuli(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe the originals, and say when the numbers of the study are of a part of them."""
+    described, pairwise = dict(meta["stimuli"]["a"]), meta["pairwise"]
+    if pairwise["held"] < pairwise["of"]:
+        said = f"means, ranking, controls and map are of a seeded subset of {pairwise['held']:,} (max_pairwise)"
+        described["notes"] = [*described.get("notes", []), said]
+    return described
 
 
 def _describe_condition(

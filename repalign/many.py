@@ -24,7 +24,9 @@ from repalign.parts import Part, finished
 from repalign.progress import Track, silent
 from repalign.report import render
 from repalign.report.figures import write_whole
+from repalign.side import Options
 from repalign.study import Comparison, configuration, run
+from repalign.together import processes
 from repalign.viewing import load_shown
 
 DESIGN = "design.json"
@@ -63,6 +65,8 @@ def run_study(
     Raises InputError for stimuli that can't be used as asked, before anything is written; for a folder that is no such
     study, that another run works on, or that holds parts of another configuration; and when no encoder is left.
     """
+    if processes() > 1:
+        raise InputError("a study of many encoders is run by one process; share a comparison's pictures with torchrun")
     out = out or Path(f"repalign-{slug(design.name)}")
     _check_stimuli(design)
     _claim(out, design)
@@ -139,7 +143,7 @@ def _comparison(
     return Comparison(
         encoder.name, None, design.data, condition.data_b, design.metrics, folder / slug(condition.id), False, options,
         design.plan, design.stability, design.pairs, design.controls if condition.controls else (), design.tests,
-        condition == design.conditions[0], command,
+        "held" if condition == design.conditions[0] else "none", command,
     )  # fmt: skip
 
 
@@ -174,6 +178,7 @@ def _is_there(comparison: Comparison) -> bool:
         return False
     old = meta["config"]
     new = json.loads(json.dumps(configuration(comparison), default=str))
+    old = {k: v for k, v in asdict(Options()).items() if k in new} | old  # a part may be older than an option
     changed = [k for k in old.keys() | new.keys() if k not in NOT_NUMBERS and not _same(k, old.get(k), new.get(k))]
     if changed:
         one = sorted(changed)[0]

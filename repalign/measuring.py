@@ -66,7 +66,11 @@ def infer_sides(
     """Say how sure each score is: of all stimuli where they were streamed."""
     if streamed is None or isinstance(compared, OverSubjects):
         return infer(compared, plan, alignment, track)
-    return infer_large(streamed, compared, plan or Plan(), track)
+    found = infer_large(streamed, compared, plan or Plan(), track)
+    if len(compared.a) < streamed.n:
+        rest = f"stability, and what a second condition costs, are of {len(compared.a):,} of the {streamed.n:,} stimuli"
+        found = replace(found, notes=(*found.notes, rest))
+    return found
 
 
 def said_of_subset(side: Side) -> tuple[str, ...]:

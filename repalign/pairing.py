@@ -38,9 +38,11 @@ def _chosen(left: Side, right: Side, options: Options) -> tuple[str, ...]:
         there = set(right.activations.ids)
         return tuple(name for name in left.activations.ids if name in there)
     if left.encoder is None and right.encoder is None:
-        groups = left.activations.groups or right.activations.groups
-        index = subset(len(left.activations), groups, options.max_pairwise, options.seed)
-        return tuple(left.activations.ids[i] for i in index)
+        ids = left.activations.ids
+        known = next((s.activations for s in (left, right) if s.activations.groups is not None), None)
+        group = None if known is None else dict(zip(known.ids, known.groups or (), strict=True))
+        groups = None if group is None else [group.get(name, "") for name in ids]
+        return tuple(ids[i] for i in subset(len(ids), groups, options.max_pairwise, options.seed))
     return (left if left.encoder is not None else right).activations.ids
 
 
@@ -50,13 +52,15 @@ def _with_rows(left: Side, right: Side, options: Options) -> tuple[Side, Side]:
         return replace(left, rows=None), replace(right, rows=None)  # only features can be streamed
     known = left.rows if left.rows is not None else right.rows
     if known is None:
-        if len(left.activations) <= options.max_pairwise:
+        there = left.ids if left.encoder is None and right.encoder is None else _both(left, right)
+        if len(there) <= options.max_pairwise:
             return left, right
-        ids = blocks(left.activations.ids, CHUNK)
+        ids = blocks(there, CHUNK)
     else:
         ids = known.ids
     of_left = left.rows if left.rows is not None else rows_of(left.activations, ids)
     if right is left:
+        of_left = common(of_left, of_left)[0]
         return replace(left, rows=of_left), replace(left, rows=of_left)
     of_right = right.rows if right.rows is not None else rows_of(right.activations, ids)
     of_left, of_right = common(of_left, of_right)

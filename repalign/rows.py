@@ -36,14 +36,16 @@ def rows_of(activations: Activations, ids: Blocks) -> Rows:
 
 
 def common(a: Rows, b: Rows) -> tuple[Rows, Rows]:
-    """Keep, in every block of two sides, the stimuli that both have, with the groups that either knows."""
+    """Keep, in every block of two sides, the stimuli that both have, with the groups that either knows.
+
+    Blocks without any are left out.
+    """
     if b is a:
-        return a, a
+        return (a, a) if all(a.ids) else (_only(a, a.ids, a.groups),) * 2
     groups = a.groups if a.groups is not None else b.groups
     source = a if a.groups is not None else b
-    ids = tuple(
-        tuple(name for name in one if name in frozenset(other)) for one, other in zip(a.ids, b.ids, strict=True)
-    )
+    there = [frozenset(block) for block in b.ids]
+    ids = tuple(tuple(name for name in block if name in known) for block, known in zip(a.ids, there, strict=True))
     if groups is not None:
         of_name = [dict(zip(n, g, strict=True)) for n, g in zip(source.ids, groups, strict=True)]
         groups = tuple(tuple(known[name] for name in block) for known, block in zip(of_name, ids, strict=True))
@@ -51,12 +53,15 @@ def common(a: Rows, b: Rows) -> tuple[Rows, Rows]:
 
 
 def _only(rows: Rows, ids: Blocks, groups: Blocks | None) -> Rows:
-    if rows.ids == ids:
+    """Keep the stimuli `ids` of each block, and the blocks that have some."""
+    if rows.ids == ids and all(ids):
         return Rows(ids, groups, rows.widths, rows.read)
-    places = [{name: i for i, name in enumerate(block)} for block in rows.ids]
-    index = [torch.tensor([p[n] for n in block], dtype=torch.long) for p, block in zip(places, ids, strict=True)]
+    numbers = [k for k, block in enumerate(ids) if block]
+    places = [{name: i for i, name in enumerate(rows.ids[k])} for k in numbers]
+    index = [torch.tensor([p[n] for n in ids[k]], dtype=torch.long) for p, k in zip(places, numbers, strict=True)]
 
     def read(k: int, layers: Sequence[str]) -> Mapping[str, Tensor]:
-        return {name: x[index[k]] for name, x in rows.read(k, layers).items()}
+        return {name: x[index[k]] for name, x in rows.read(numbers[k], layers).items()}
 
-    return Rows(ids, groups, rows.widths, read)
+    kept = None if groups is None else tuple(groups[k] for k in numbers)
+    return Rows(tuple(ids[k] for k in numbers), kept, rows.widths, read)

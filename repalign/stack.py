@@ -11,7 +11,7 @@ import tempfile
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import FileIO
 from typing import cast, final
 
@@ -23,17 +23,22 @@ from repalign.errors import InputError
 from repalign.memory import budget
 
 BYTES = 8  # of a float64
-WORK = 3.5  # matrices that embedding one layer takes: the geometry, and what sorting its pairs needs
+WORK = 5.0  # matrices that embedding one layer takes unless a metric says otherwise: what sorting its pairs needs
 PANEL = 1 << 26  # bytes of a panel of all layers at most: more is no quicker
 PART = 1 << 25  # bytes written at once
 REMEDY = "raise --memory, set TMPDIR to a folder with room, lower --max-pairwise, or take fewer --layers"
 
 
 class Stack(ABC):
-    """l matrices (n, n) float64 with equal places, n and device; `most` bytes are read from disk at once."""
+    """l matrices (n, n) float64 in a room; `views` tells whether reading them copies nothing."""
 
-    def __init__(self, n: int, device: torch.device, most: int) -> None:
-        self.n, self.device, self.most = n, device, most
+    def __init__(self, n: int, where: "Room", views: bool = False) -> None:
+        self.n, self.where, self.views = n, where, views
+
+    @property
+    def device(self) -> torch.device:
+        """Say where the matrices are computed with."""
+        return self.where.device
 
     @abstractmethod
     def __len__(self) -> int:
@@ -41,7 +46,7 @@ class Stack(ABC):
 
     @abstractmethod
     def write(self, place: int, matrix: Float[Tensor, "n n"], over: float = 1.0) -> None:
-        """Keep `matrix / over` at a place; the matrix may be changed, and is the stack's from now on."""
+        """Keep a copy of `matrix / over` at a place."""
 
     @abstractmethod
     def read(self, start: int, stop: int) -> Float[Tensor, "l r n"]:
@@ -55,12 +60,9 @@ class Stack(ABC):
     def pick(self, places: Sequence[int]) -> "Stack":
         """Give the layers at these places, which stay where they are."""
 
+    @abstractmethod
     def rows(self, index: Int[Tensor, " k"]) -> Float[Tensor, "l k n"]:
-        """Give the rows at `index` of all layers."""
-        found = torch.empty(len(self), len(index), self.n, dtype=torch.float64, device=self.device)
-        for k, i in enumerate(index.tolist()):
-            found[:, k] = self.read(i, i + 1)[:, 0]
-        return found
+        """Copy the rows at `index` of all layers."""
 
     def diagonals(self) -> Float[Tensor, "l n"]:
         """Give the diagonal of each layer."""
@@ -73,41 +75,56 @@ class Stack(ABC):
 
 @final
 class InMemory(Stack):
-    """A stack of tensors (n, n), on the device or in the machine's memory, `home`; what is written is kept, not copied.
+    """A stack in one block of the device's or the machine's memory; layers that lie side by side are read as they are.
 
-    A first copy of 32 MB costs as much time as its centring, since the system hands out its pages one by one.
+    A block holds its place in the room until its last user is gone.
     """
 
-    def __init__(self, values: list[Tensor], n: int, device: torch.device, most: int, home: torch.device) -> None:
-        super().__init__(n, device, most)
-        self.values, self.home = values, home
+    def __init__(self, block: Float[Tensor, "k n n"], places: Sequence[int], where: "Room") -> None:
+        self.block, self.places = block, list(places)
+        self.together = self.places == list(range(self.places[0], self.places[0] + len(places)))
+        super().__init__(block.shape[-1], where, views=self.together and block.device == where.device)
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.places)
 
     def write(self, place: int, matrix: Float[Tensor, "n n"], over: float = 1.0) -> None:
-        """Keep `matrix / over`, which is changed, at a place."""
-        self.values[place] = matrix.div_(over).to(self.home)
+        """Copy `matrix / over` to a place."""
+        target = self.block[self.places[place]]
+        if target.device == matrix.device:
+            torch.div(matrix, over, out=target)
+        else:
+            target.copy_(matrix / over)
 
     def read(self, start: int, stop: int) -> Float[Tensor, "l r n"]:
-        """Copy rows `start` to `stop` of all layers side by side."""
-        return torch.stack([x[start:stop] for x in self.values]).to(self.device)
+        """Give rows `start` to `stop` of all layers; not to be changed."""
+        first = self.places[0]
+        rows = self.block[first : first + len(self), start:stop] if self.together else self.block[self.places, start:stop]
+        return rows.to(self.device)
 
     def matrix(self, place: int) -> Float[Tensor, "n n"]:
         """Give the matrix of one layer; not to be changed."""
-        return self.values[place].to(self.device)
+        return self.block[self.places[place]].to(self.device)
 
     def pick(self, places: Sequence[int]) -> Stack:
         """Give the layers at these places, which are not copied."""
-        return InMemory([self.values[k] for k in places], self.n, self.device, self.most, self.home)
+        return InMemory(self.block, [self.places[k] for k in places], self.where)
+
+    def rows(self, index: Int[Tensor, " k"]) -> Float[Tensor, "l k n"]:
+        """Copy the rows at `index` of all layers."""
+        found = torch.empty(len(self), len(index), self.n, dtype=torch.float64, device=self.block.device)
+        index = index.to(self.block.device)
+        for place, rows in zip(self.places, found, strict=True):
+            torch.index_select(self.block[place], 0, index, out=rows)
+        return found.to(self.device)
 
 
 @final
 class OnDisk(Stack):
     """A stack in one temporary file, layer after layer, that no folder lists and that is gone with its last user."""
 
-    def __init__(self, scratch: "Scratch", places: Sequence[int], n: int, device: torch.device, most: int) -> None:
-        super().__init__(n, device, most)
+    def __init__(self, scratch: "Scratch", places: Sequence[int], n: int, where: "Room") -> None:
+        super().__init__(n, where)
         self.scratch, self.places = scratch, list(places)
 
     def __len__(self) -> int:
@@ -121,10 +138,7 @@ class OnDisk(Stack):
 
     def read(self, start: int, stop: int) -> Float[Tensor, "l r n"]:
         """Read rows `start` to `stop` of all layers."""
-        found = torch.empty(len(self), stop - start, self.n, dtype=torch.float64)
-        for place, rows in enumerate(found):
-            self.scratch.read(self._offset(place, start), rows)
-        return found.to(self.device)
+        return self.rows(torch.arange(start, stop))
 
     def matrix(self, place: int) -> Float[Tensor, "n n"]:
         """Read the matrix of one layer."""
@@ -134,7 +148,16 @@ class OnDisk(Stack):
 
     def pick(self, places: Sequence[int]) -> Stack:
         """Give the layers at these places of the file."""
-        return OnDisk(self.scratch, [self.places[k] for k in places], self.n, self.device, self.most)
+        return OnDisk(self.scratch, [self.places[k] for k in places], self.n, self.where)
+
+    def rows(self, index: Int[Tensor, " k"]) -> Float[Tensor, "l k n"]:
+        """Read the rows at `index` of all layers, those that follow each other at once."""
+        found = torch.empty(len(self), len(index), self.n, dtype=torch.float64)
+        runs = index.tensor_split(((index.diff() != 1).nonzero().flatten() + 1).tolist())
+        for place, rows in enumerate(found):
+            for run, target in zip(runs, rows.split([len(run) for run in runs]), strict=True):
+                self.scratch.read(self._offset(place, int(run[0])), target)
+        return found.to(self.device)
 
     def _offset(self, place: int, row: int) -> int:
         return BYTES * self.n * (self.places[place] * self.n + row)
@@ -175,36 +198,72 @@ class Scratch:
             left = left[count:]
 
 
+@dataclass
+class Taken:
+    """How many bytes of a room are in use."""
+
+    size: int = 0
+
+    def give_back(self, size: int) -> None:
+        """Take note that so many bytes are free again."""
+        self.size -= size
+
+
 @dataclass(frozen=True)
 class Room:
-    """Where matrices of all pairs are computed, `device`, and how many bytes they may take, `memory`."""
+    """Where matrices of all pairs are computed, `device`, and how many bytes they may take, `memory`.
+
+    What is held in a device's own memory takes none of it. `taken` counts what is held at the moment.
+    """
 
     memory: int
     device: torch.device
+    taken: Taken = field(default_factory=Taken, compare=False, repr=False)
 
-    def check(self, n: int) -> None:
-        """Raise InputError when not even the work on one layer fits."""
-        need = int(WORK * BYTES * n * n)
+    def left(self) -> int:
+        """Count the bytes that nobody holds."""
+        return max(0, self.memory - self.taken.size)
+
+    def hold(self, tensor: Tensor) -> None:
+        """Count a tensor as long as it is there."""
+        self.taken.size += tensor.nbytes
+        weakref.finalize(tensor, self.taken.give_back, tensor.nbytes)
+
+    def most(self, n: int) -> int:
+        """Say how many bytes of rows of n may be copied at once."""
+        return max(BYTES * n, min(PANEL, self.left() // 2))
+
+    def check(self, n: int, work: float = WORK) -> None:
+        """Raise InputError when not even the `work` on one layer, in matrices, fits."""
+        need = int(work * BYTES * n * n)
         if need > self.memory:
             raise InputError(
                 f"all pairs of {n:,} stimuli take {need / 1e9:.1f} GB for one layer, and memory is "
                 f"{self.memory / 1e9:.1f} GB; raise --memory or lower --max-pairwise"
             )
 
-    def stack(self, count: int, n: int, among: int | None = None) -> Stack:
-        """Make room for `count` matrices of `among` that are held at the same time (all of them).
+    def home(self, count: int, n: int, work: float = WORK) -> torch.device | None:
+        """Say where `count` more matrices are held beside the work on one: on the device, else in memory, else None."""
+        need, beside = BYTES * n * n * count, int(work * BYTES * n * n)
+        if self.device.type == "cpu":
+            return self.device if need + beside <= self.left() else None
+        if need + beside <= _free_on(self.device):
+            return self.device
+        return torch.device("cpu") if need <= self.left() else None
 
-        Where they and the work on one more fit they are held on the device, else in memory, else on disk. Raises
-        InputError naming the folder when that has no room.
+    def stack(self, count: int, n: int, among: int | None = None, work: float = WORK) -> Stack:
+        """Make room for `count` of the `among` matrices that are still to come (all of them).
+
+        Where those and the work on one more fit beside what is held already, they are held on the device, else in
+        memory, else on disk. Raises InputError naming the folder when that has no room.
         """
-        kept, work = BYTES * n * n * max(count, among or 0), int(WORK * BYTES * n * n)
-        most = max(BYTES * n, min(PANEL, (self.memory - work) // 2))
-        beside = self.device.type != "cpu"
-        if beside and kept + work <= _free_on(self.device):
-            return InMemory([torch.empty(0)] * count, n, self.device, most, self.device)
-        if kept + (0 if beside else work) <= self.memory:
-            return InMemory([torch.empty(0)] * count, n, self.device, most, torch.device("cpu"))
-        return OnDisk(Scratch(BYTES * n * n * count), range(count), n, self.device, most)
+        home = self.home(max(count, among or 0), n, work)
+        if home is None:
+            return OnDisk(Scratch(BYTES * n * n * count), range(count), n, self)
+        block = torch.empty(count, n, n, dtype=torch.float64, device=home)
+        if home.type == "cpu":
+            self.hold(block)
+        return InMemory(block, range(count), self)
 
 
 def room(memory: int | None = None, device: str | torch.device | None = None) -> Room:
@@ -216,14 +275,17 @@ def room(memory: int | None = None, device: str | torch.device | None = None) ->
     return Room(budget(memory), torch.device("cpu") if where.type == "mps" else where)
 
 
-def panels(*stacks: Stack) -> Iterator[tuple[slice, *tuple[Tensor, ...]]]:
+def panels(*stacks: Stack, copied: bool = False) -> Iterator[tuple[slice, *tuple[Tensor, ...]]]:
     """Go through the rows of several stacks together: which rows they are, and a panel of each `(l, r, n)`.
 
-    A panel of all has at most `PANEL` bytes, or what the stacks allow; a stack given twice is read once.
+    A panel of all has at most `PANEL` bytes, or what the rooms allow where rows are copied, here or, with `copied`, by
+    the caller; a stack given twice is read once.
     """
     different = list({id(s): s for s in stacks}.values())
     n = stacks[0].n
-    height = max(1, min(s.most for s in different) // (BYTES * n * sum(map(len, different))))
+    views = not copied and all(s.views for s in different)
+    most = PANEL if views else min(s.where.most(n) for s in different)
+    height = max(1, most // (BYTES * n * sum(map(len, different))))
     for start in range(0, n, height):
         stop = min(start + height, n)
         found = {id(s): s.read(start, stop) for s in different}
@@ -231,4 +293,8 @@ def panels(*stacks: Stack) -> Iterator[tuple[slice, *tuple[Tensor, ...]]]:
 
 
 def _free_on(device: torch.device) -> int:
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+    """Count the bytes of a device that are free, or kept by the allocator for tensors to come."""
+    if device.type != "cuda":
+        return 0
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + kept

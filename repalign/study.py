@@ -32,6 +32,8 @@ from repalign.description import (
     describe_subjects,
     versions,
 )
+from repalign.encoders import ENCODERS
+from repalign.encoders.spec import parse_spec
 from repalign.errors import InputError, RepalignWarning, collected_warnings, unknown
 from repalign.extract import pick_device
 from repalign.filters import FILTERS
@@ -40,7 +42,7 @@ from repalign.infer.matrix import Plan
 from repalign.infer.over_subjects import OverSubjects
 from repalign.infer.stability import stability
 from repalign.infer.two_sample import two_sample_layers
-from repalign.measuring import infer_sides, prepare_sides, stream_sides
+from repalign.measuring import infer_sides, prepare_sides, said_of_subset, stream_sides
 from repalign.metrics import DEFAULT_METRICS, Metric, parse_metric
 from repalign.progress import Track, silent
 from repalign.projected import said_of_projection
@@ -50,8 +52,8 @@ from repalign.sides import load_sides
 from repalign.storage import storage
 from repalign.streaming import Streamed
 from repalign.subjects.aligned import ceilings
-from repalign.tables import Result, save_features, write_tables, write_thumbnails
-from repalign.together import together
+from repalign.tables import Result, all_features, save_features, write_tables, write_thumbnails
+from repalign.together import processes, together
 from repalign.twosample import make_two_sample
 
 DEMO = ("pocket:dino", "pocket:resnet", "bundled:photos")
@@ -63,7 +65,7 @@ class Comparison:
     """What `repalign compare` was asked for, under the names of its options.
 
     `controls` and `tests` are for one encoder under two conditions: filters that change the pictures as much, and
-    two-sample statistics.
+    two-sample statistics. `save_features` of A: "none", those "held" in memory, or "all".
     """
 
     a: str
@@ -79,7 +81,7 @@ class Comparison:
     pairs: str = "between"
     controls: tuple[str, ...] = CONTROLS
     tests: tuple[str, ...] = TWO_SAMPLE_DEFAULTS
-    save_features: bool = False
+    save_features: str = "none"
     command: str = ""
 
     @property
@@ -100,6 +102,7 @@ def run(comparison: Comparison, track: Track = silent, known: Known | None = Non
     if len(set(metrics)) < len(metrics):
         raise InputError(f"a metric is asked for twice: {', '.join(comparison.metrics)}")
     check_wanted(comparison.tests, comparison.controls)
+    _check_savable(comparison)
     out = comparison.folder
     check_out(out, comparison.force)
     began = time.perf_counter()
@@ -107,8 +110,7 @@ def run(comparison: Comparison, track: Track = silent, known: Known | None = Non
     with together() as team, storage(options.cache, out.parent) as stored, collected_warnings() as messages:
         left, right = load_sides(
             comparison.a, comparison.b, comparison.data, comparison.data_b, options, track, metrics=metrics,
-            pairs=comparison.pairs,
-            storage=stored, together=team,
+            pairs=comparison.pairs, storage=stored, together=team,
         )  # fmt: skip
         sure = comparison.plan.interval != "none"
         streamed = {
@@ -118,8 +120,6 @@ def run(comparison: Comparison, track: Track = silent, known: Known | None = Non
         if not team.first:  # the others have added their share; one process does the rest
             return out
         conditions = None
-        if comparison.save_features and (left.activations.geometry != "features" or left.subjects):
-            raise InputError(f"--save-features: {left.activations.encoder} has no features of its own; leave it out")
         if two_conditions(left, right):
             conditions = load_conditions(left, right, comparison.controls, options, track, known, stored.cache)
         if left.encoder is not None and left.encoder is right.encoder and left.layers != right.layers:
@@ -132,11 +132,14 @@ def run(comparison: Comparison, track: Track = silent, known: Known | None = Non
         tests = pd.DataFrame() if conditions is None else _tests((left, right), results, comparison)
         different = (left,) if right is left else (left, right)
         projected = [note for side in different for note in said_of_projection(side)]
+        features = {"none": lambda _: None, "held": lambda side: side.activations, "all": all_features}[
+            comparison.save_features
+        ](left)
     messages += projected
     with new_folder(out, comparison.force) as folder:
         write_tables(folder, (left, right), results)
-        if comparison.save_features:
-            save_features(folder / "features_a.safetensors", left.activations)
+        if features is not None:
+            save_features(folder / "features_a.safetensors", features)
         for name, table in (("curves", pd.concat([r.curves for r in results])), ("tests", tests)):
             if not table.empty:
                 table.to_csv(folder / f"{name}.csv", index=False)
@@ -148,6 +151,16 @@ def run(comparison: Comparison, track: Track = silent, known: Known | None = Non
         (folder / "study.json").write_text(json.dumps(meta, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         render(folder)
     return out
+
+
+def _check_savable(comparison: Comparison) -> None:
+    """Raise InputError when A's features are to be saved, and it has none of its own, or no process has them all."""
+    if comparison.save_features != "all":
+        return
+    if parse_spec(comparison.a, ENCODERS).source == "rdm":
+        raise InputError(f"--save-features: {comparison.a} has no features of its own; leave it out")
+    if processes() > 1:
+        raise InputError("--save-features: no process has all features; run one, or leave it out")
 
 
 def check_wanted(tests: Sequence[str], controls: Sequence[str]) -> None:
@@ -176,7 +189,9 @@ def _measure(
     pooled = {k: (left.pooled[k], right.pooled[k]) for k in left.pooled if k in right.pooled}
     curves = stability(prepared, pooled, comparison.plan.seed) if comparison.stability else pd.DataFrame()
     steady = time.perf_counter()
-    paired = costs(prepared, conditions, comparison.plan) if conditions and isinstance(prepared, Prepared) else None
+    paired = None
+    if conditions and isinstance(prepared, Prepared):
+        paired = costs(prepared, conditions, comparison.plan, said_of_subset(left))
     for name, seconds in (
         ("align", scored - began),
         ("infer", sure - scored),
@@ -236,7 +251,7 @@ def describe(
         "seed": comparison.options.seed,
         "device": str(pick_device(comparison.options.device)),
         "computed": describe_precision(left, right),
-        "precision_check": left.check.describe() if left.check else None,
+        "precision_check": found.describe() if (found := left.check or right.check) else None,
         "pairwise": {"held": len(left.activations), "of": left.n, "seed": comparison.options.seed},
         "timings": {k: round(v, 3) for k, v in timings.items()},
         "warnings": list(dict.fromkeys([*messages, *left.notes, *right.notes])),

@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
 import pandas as pd
+import torch
 from PIL.Image import Image
 from torch import Tensor
 
 from repalign.conditions import Costs
+from repalign.errors import InputError
+from repalign.memory import check_memory
 from repalign.metrics import Metric
 from repalign.side import Side
 from repalign.spectrum import largest_share, participation_ratio
@@ -61,6 +64,24 @@ def write_tables(folder: Path, sides: tuple[Side, Side], results: Sequence[Resul
         parts = [table for one in costs if not (table := getattr(one, name)).empty]
         if parts:
             pd.concat(parts).to_csv(folder / f"{name}.csv", index=False)
+
+
+def all_features(side: Side) -> Activations:
+    """Give the features of all stimuli, those too that are not held in memory.
+
+    Raises InputError for RDMs and several subjects, when features don't fit there, and for pictures that passed once.
+    """
+    rows, held = side.rows, side.activations
+    if side.subjects or held.geometry != "features":
+        raise InputError(f"--save-features: {held.encoder} has no features of its own; leave it out")
+    if rows is None:
+        if len(held) < side.n:
+            raise InputError("--save-features: a stream's features are not kept; leave it out")
+        return held
+    check_memory(4 * len(rows) * sum(rows.widths.values()), "--save-features: all features", "--limit N")
+    layers = {name: torch.cat([rows.read(k, [name])[name] for k in range(len(rows.ids))]) for name in rows.widths}
+    groups = None if rows.groups is None else tuple(name for block in rows.groups for name in block)
+    return replace(held, ids=tuple(name for block in rows.ids for name in block), groups=groups, layers=layers)
 
 
 def save_features(file: Path, activations: Activations) -> None:

@@ -33,13 +33,18 @@ class Together:
 ALONE = Together(0, 1, lambda tensor: tensor, lambda value: [value])
 
 
+def processes() -> int:
+    """Count the processes that torchrun started for this run."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @contextmanager
 def together() -> Iterator[Together]:
     """Join the processes that torchrun started, over NCCL with a GPU each, else gloo; without torchrun, be alone.
 
     When one of them fails, the others must not wait for it: torchrun ends them all and shows the cause.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if processes() == 1:
         yield ALONE
         return
     import torch

@@ -42,6 +42,9 @@ def load_shown(
         return None, None
     first, second = load_stimuli_pair(data, data_b, skip_unreadable=skip_unreadable)
     first, second = grouped(first, groups), None if second is None else grouped(second, groups)
+    if second is not None:  # what is exchangeable holds for both
+        known = first.groups or second.groups
+        first, second = replace(first, groups=known), replace(second, groups=known)
     require_enough(first)
     index = drawn(len(first), limit, seed)
     if index is not None:

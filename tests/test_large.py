@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,10 @@ import pytest
 from PIL import Image
 
 import repalign as ra
+from repalign.cache import Cache
+from repalign.errors import RepalignError, RepalignWarning
+from repalign.sides import load_sides
+from repalign.storage import Storage
 
 N, HELD = 300, 80
 
@@ -141,3 +146,87 @@ def test_saved_features_are_not_shared_by_processes(tmp_path):
     done = together(2, "compare", "--a", "features:x.npy", "--b", "features:x.npy", cwd=tmp_path)
     assert done.returncode != 0
     assert "saved features; only encoders are shared" in done.stderr
+
+
+def test_groups_that_one_side_knows_draw_the_subset_of_both(nets, many, tmp_path):
+    folders = tmp_path / "a", tmp_path / "b"
+    pictures = np.load(many)
+    for folder in folders:
+        folder.mkdir()
+        for k, pixels in enumerate(pictures):
+            Image.fromarray(pixels).save(folder / f"{k:03d}.png")
+    rows = "".join(f"a/{k:03d}.png,{k:03d}.png,g{k // 10}\n" for k in range(N))
+    (tmp_path / "list.csv").write_text("path,id,group\n" + rows)
+    left, right = load_sides(
+        f"{nets}:net", None, str(tmp_path / "list.csv"), str(folders[1]), ra.Options(max_pairwise=HELD),
+        storage=Storage(None, lambda: Cache(tmp_path / "spill")),
+    )  # fmt: skip
+    assert len(left.activations) == len(right.activations) == 60  # of each of 30 groups 2, as 3 would be more than 80
+    assert {left.activations.groups.count(f"g{k}") for k in range(30)} == {2}
+
+
+def test_groups_of_either_file_stratify_by_id(tmp_path):
+    rng = np.random.default_rng(2)
+    names = np.array([f"i{k}" for k in range(N)])
+    order = rng.permutation(N)
+    np.savez(tmp_path / "a.npz", x=rng.normal(size=(N, 4)), ids=names)
+    np.savez(tmp_path / "b.npz", y=rng.normal(size=(N, 4)), ids=names[order], groups=[f"g{k // 30}" for k in order])
+    a, b = (f"features:{tmp_path / name}.npz" for name in "ab")
+    left, right = load_sides(a, b, None, None, ra.Options(max_pairwise=HELD))
+    assert left.activations.ids == right.activations.ids
+    assert {left.activations.groups.count(g) for g in left.activations.groups} == {8}
+    assert left.rows.groups == right.rows.groups
+
+
+def test_an_encoder_that_saw_few_pictures_decides_how_many_there_are(nets, many, tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.random.default_rng(0).normal(size=(N, 4)), ids=[str(k) for k in range(N)])
+    ids = [str(i) for i in range(N)]
+    shown = replace(ra.load_stimuli(str(many)), ids=tuple(ids))
+    for sides in ((f"features:{tmp_path / 'a'}.npz", f"{nets}:net"), (f"{nets}:net", f"features:{tmp_path / 'a'}.npz")):
+        left, right = load_sides(*sides, shown, None, ra.Options(limit=50, max_pairwise=HELD))
+        assert len(left.activations) == len(right.activations) == 50
+        assert left.rows is None
+
+
+def test_a_block_of_which_nothing_can_be_read_is_left_out(cli, nets, tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "pictures").mkdir()
+    for k in range(600):
+        file = tmp_path / "pictures" / f"{k:03d}.png"
+        if 256 <= k < 512:
+            file.write_bytes(b"no picture")
+        else:
+            Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(file)
+    options = ("--max-pairwise", HELD, "--skip-unreadable", "--permutations", 0)
+    code, _, err = cli("compare", "--a", f"{nets}:net", "--data", "pictures", "--metric", "cka_linear", *options,
+                       "--out", tmp_path / "S")  # fmt: skip
+    assert code == 0, err
+    assert set(table(tmp_path / "S", "cka_linear")["n"]) == {344}
+
+
+def test_saved_features_are_those_of_all_stimuli(cli, nets, many, tmp_path):
+    options = ("--metric", "cka_linear", "--permutations", 0, "--no-stability", "--max-pairwise", HELD, "--no-cache")
+    code, _, err = cli("compare", "--a", f"{nets}:net", "--data", many, *options, "--save-features", "--out", "S")
+    assert code == 0, err
+    again = ra.compare("features:S/features_a.safetensors", f"{nets}:net", str(many), ["cka_linear"])["cka_linear"]
+    assert again.n == N
+    np.testing.assert_allclose(np.diagonal(again.scores), 1, rtol=1e-9)
+
+
+def test_a_cache_that_fills_up_ends_a_run_that_reads_from_it(nets, many, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("repalign.cache.store.write", full)
+    with pytest.raises(RepalignError, match="can't be written any more"), pytest.warns(RepalignWarning):
+        ra.compare(f"{nets}:net", None, str(many), ["cka_linear"], max_pairwise=HELD)
+
+
+def test_groups_are_not_shared_by_processes_and_that_is_said_at_once(nets, tmp_path):
+    rows = "".join(f"{k}.png,g{k // 10}\n" for k in range(N))
+    (tmp_path / "list.csv").write_text("path,group\n" + rows)
+    for k in range(N):
+        Image.new("RGB", (4, 4)).save(tmp_path / f"{k}.png")
+    done = together(2, "compare", "--a", f"{nets}:net", "--data", "list.csv", "--max-pairwise", HELD, cwd=tmp_path)
+    assert done.returncode != 0
+    assert "--groups none" in done.stderr

@@ -34,6 +34,11 @@ class Cache:
         self._size, self._walk_above = 0, -1  # bytes: an estimate, and when to look; the first entry written looks
         self._stopped = self._said_small = False
 
+    @property
+    def full(self) -> bool:
+        """Tell whether an entry could not be written, so that nothing more is kept."""
+        return self._stopped
+
     def get(self, key: str) -> Entry | None:
         """Read the entry of `key`; None where there is none.
 
@@ -44,8 +49,13 @@ class Cache:
             entry = decode(path.read_bytes(), key)
         except FileNotFoundError:
             return None
-        except (OSError, DamagedError) as error:
-            self._drop(path, error)
+        except OSError as error:  # too many open files, a drive that stalls: no word on the entry, which stays
+            self._warn(path, error.strerror or str(error), "what it holds")
+            return None
+        except DamagedError as error:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            self._warn(path, str(error), "it is removed, and what it held")
             return None
         self._use(key, path)
         return entry
@@ -83,14 +93,9 @@ class Cache:
             with contextlib.suppress(OSError):  # gone this moment, or another user's
                 os.utime(path)
 
-    def _drop(self, path: Path, error: Exception) -> None:
-        reason = (error.strerror if isinstance(error, OSError) else None) or error
-        with contextlib.suppress(OSError):
-            path.unlink()
+    def _warn(self, path: Path, reason: str, what: str) -> None:
         warnings.warn(
-            f"the cached {path} can't be used: {reason}; it is removed, and what it held is computed again",
-            RepalignWarning,
-            stacklevel=3,
+            f"the cached {path} can't be used: {reason}; {what} is computed again", RepalignWarning, stacklevel=4
         )
 
     def _stop(self, error: OSError) -> None:

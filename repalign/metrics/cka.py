@@ -110,8 +110,8 @@ class LinearCKA(CKA):
         return f"Linear CKA, {self.kind}"
 
     def geometry(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
-        """Compute the linear Gram of centred features."""
-        return linear_gram(x)
+        """Compute the linear Gram of centred features; of very wide float32 ones multiplied in float32."""
+        return linear_gram(x, single=True)
 
 
 @final

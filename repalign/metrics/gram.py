@@ -1,4 +1,4 @@
-"""Gram matrices, squared distances and their centrings, in float64 but for the products of very wide float32 features.
+"""Gram matrices, squared distances and their centrings, in float64 unless float32 products are asked for.
 
 Symbols: `X (n, d)` features, `K (n, n)` a Gram or kernel matrix, `D (n, n)` squared distances.
 """
@@ -22,13 +22,16 @@ SINGLE_ABOVE = 8192  # float32 features: above it their float64 products would c
 EPSILON = torch.finfo(torch.float64).eps
 
 
-def linear_gram(x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
+def linear_gram(x: Float[Tensor, "n d"], single: bool = False) -> Float[Tensor, "n n"]:
     """Compute `X Xᵀ` of column-centred features, divided by the square of their scale.
 
     The features are brought to at most 1 before they are centred, so an offset of 1e6 or a scale of 1e±150 changes
-    nothing, and no product overflows. Wide features are taken in panels of columns. More than 8,192 float32 features
-    are centred in float64, multiplied in float32 and added up in float64, which moves an entry by about 1e-7 of the
-    diagonal: squared distances below that, as between duplicates, are rounding.
+    nothing, and no product overflows. Wide features are taken in panels of columns.
+
+    With `single`, more than 8,192 float32 features are centred in float64, multiplied in float32 and added up in
+    float64, which moves an entry by about 1e-7 of the diagonal. That is harmless where entries are summed, and
+    misleads where they are subtracted: it breaks ties between distances, and one far stimulus, whose length is in
+    every entry after centring, drowns the distances between the others.
 
     Raises UndefinedError when nothing is left after centring.
     """
@@ -38,7 +41,7 @@ def linear_gram(x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
         gram = x.new_empty(len(x), len(x), dtype=torch.float64)
         add_product_(gram, panel.div_(_checked(largest(panel), len(x))), first=True)
         return mirror_(gram)
-    gram, left = _products(columns)
+    gram, left = _products(columns, single)
     _checked(left, len(x))
     return mirror_(gram.div_(left * left))
 
@@ -207,11 +210,11 @@ def _width(x: Tensor, entries: int) -> int:
     return min(PANEL, max(64, entries // max(1, len(x))))
 
 
-def _products(columns: _Columns) -> tuple[Float[Tensor, "n n"], float]:
+def _products(columns: _Columns, single: bool = False) -> tuple[Float[Tensor, "n n"], float]:
     """Add up the products of all panels below the diagonal, and find the largest magnitude among the features."""
     x, left = columns.x, 0.0
     gram = x.new_empty(len(x), len(x), dtype=torch.float64)
-    single = x.dtype == torch.float32 and x.shape[1] > SINGLE_ABOVE
+    single = single and x.dtype == torch.float32 and x.shape[1] > SINGLE_ABOVE
     for k, panel in enumerate(columns.single() if single else columns.panels(ENTRIES)):
         left = max(left, largest(panel))
         add_product_(gram, panel, first=k == 0)

@@ -24,6 +24,11 @@ NAME_WIDTH = 20
 """Characters after which a measure's name goes on in the next row."""
 
 
+def _computed(study: Study) -> list[str]:
+    """Say in which precision the encoders ran, where that was decided by a check."""
+    return [str(study.meta["computed"])] if study.meta.get("precision_check") else []
+
+
 def closing_table(study: Study) -> RenderableType:
     """Sum up a study: best-matching layers, mean and peak by depth, how sure, caveats and where the report lies."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
@@ -43,7 +48,7 @@ def closing_table(study: Study) -> RenderableType:
         table,
         Text(""),
         *([_conditions(study), Text("")] if is_paired(study) else []),
-        *(Text(line, style="dim") for line in [*how_sure(study), *certainty_notes(study)]),
+        *(Text(line, style="dim") for line in [*how_sure(study), *certainty_notes(study), *_computed(study)]),
         *said,
         Text(f"report: {study.path / 'report.html'}", overflow="fold", no_wrap=False),
     )

@@ -1,5 +1,6 @@
 """Which layers are multiplied in one pass over the stimuli, so that their products fit in memory."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from repalign.errors import InputError
@@ -7,6 +8,7 @@ from repalign.streaming.blocks import Stack, stack_of
 from repalign.types import Rows
 
 BYTES = 8  # of a float64
+BLOCK = 256  # stimuli of a chunk
 PER_PAIR = 16  # values of one stimulus and two layers that are held at once
 PER_COLUMN = 3  # block rows as they are used, as a product with C has them, and as float64 while they are read
 SUMS = 12  # per group and pair of layers
@@ -62,6 +64,11 @@ def panels(a: Rows, b: Rows, memory: int, block: int, groups: int) -> list[Panel
         if len(left) == len(a.widths) and len(right) == len(b.widths):
             raise _no_room(too_large[0], memory, block, groups)
         most = int(most * SMALLER)
+
+
+def check_room(a: Mapping[str, int], b: Mapping[str, int], memory: int) -> None:
+    """Raise InputError unless layers of these widths can be streamed in `memory` bytes, in blocks of 256 stimuli."""
+    panels(*(Rows((), None, widths, lambda *_: {}) for widths in (a, b)), memory, BLOCK, 0)
 
 
 def chunks(rows: Rows, most: int) -> list[Stack]:
