@@ -8,6 +8,7 @@ from importlib import import_module
 _HOMES = {
     "similarity": "api",
     "compare": "api",
+    "compare_all": "api",
     "compare_arrays": "api",
     "infer_arrays": "api",
     "infer_encoders": "api",

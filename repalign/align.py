@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 import torch
@@ -47,6 +47,13 @@ class Prepared:
         """Name the group of each stimulus, as either side has it."""
         return self.a.groups or self.b.groups
 
+    def spare(self) -> int:
+        """Count the bytes that another comparison may take beside this one.
+
+        That is what is left, or everything for a metric that can't do its work on disk.
+        """
+        return self.room.left() if isinstance(self.metric, CosineMetric) else self.room.memory
+
     def alignment(self) -> Alignment:
         """Score every layer of `a` against every layer of `b`; warns once of layer pairs without a score."""
         return _alignment((self.a, self.b), self.embedded, self.metric, self._scored.values, self._undefined_pairs)
@@ -68,9 +75,10 @@ class Prepared:
 
 
 def align(
-    a: Activations, b: Activations, metric: Metric, pairs: str = "between", memory: int | None = None
-) -> Alignment:
-    """Score every layer of `a` against every layer of `b`, `(la, lb)` float64, within `memory` bytes.
+    a: Activations, b: Activations, metric: Metric, pairs: str = "between", memory: int | None = None,
+    device: str | torch.device | None = None,
+) -> Alignment:  # fmt: skip
+    """Score every layer of `a` against every layer of `b`, `(la, lb)` float64, within `memory` bytes, on `device`.
 
     Where the stimuli come in groups (frames of a video), `pairs="between"` compares stimuli of different groups only,
     for the metrics that can: frames of one video are alike in both layers whatever these are, which lifts a score that
@@ -81,7 +89,7 @@ def align(
     Raises InputError when the two sides hold different stimuli, when a layer holds NaN or infinite values, when
     there are fewer stimuli than the metric needs, and when neither memory nor the disk holds all pairs of them.
     """
-    return prepare(a, b, metric, pairs, memory).alignment()
+    return _prepared(a, b, metric, pairs, (memory, device), keep=False).alignment()
 
 
 def prepare(
@@ -93,24 +101,34 @@ def prepare(
     Embedded layers are held in `memory` bytes (a quarter of what is free), on `device` (the CPU), or else on disk.
     Pairs of stimuli that are NaN in any given RDM are left out of all layers, with a warning that counts them.
     """
+    return _prepared(a, b, metric, pairs, (memory, device), keep=True)
+
+
+def _prepared(
+    a: Activations, b: Activations, metric: Metric, pairs: str, within: tuple[int | None, str | torch.device | None],
+    keep: bool,
+) -> Prepared:  # fmt: skip
+    """Do what `prepare` does; without `keep`, geometries that would serve refits are let go."""
     check_pair(a, b, metric, pairs)
-    where = _room_for(metric, len(a), memory, device)
+    where = _room_for(metric, len(a), *within)
     codes = group_codes(a.groups or b.groups, len(a))
     missing = missing_pairs(a, b)
     if missing is not None:
         _warn(f"{_count(missing)} of stimuli are missing (NaN) in {_rdm_names(a, b)} and left out of every layer")
-    within, notes = None, ()
+    inside, notes = None, ()
     if pairs == "between":
-        within, notes = within_groups(metric, codes), _said_of_groups(metric, codes)
-    left_out = within if missing is None else missing if within is None else missing | within
+        inside, notes = within_groups(metric, codes), _said_of_groups(metric, codes)
+    left_out = inside if missing is None else missing if inside is None else missing | inside
     among = len(a.layers) + (0 if b is a else len(b.layers))
-    first = embed_side(_side(a, metric, codes, left_out, where, among), metric, where)
-    second = first if b is a else embed_side(_side(b, metric, codes, left_out, where, among), metric, where)
+    first = embed_side(_side(a, metric, codes, left_out, where, among), metric, where, keep)
+    second = first
+    if b is not a:
+        second = embed_side(_side(b, metric, codes, left_out, where, len(b.layers)), metric, where, keep)
     for side, (_, embedded) in ((a, first), (b, second))[: 1 if b is a else 2]:
         _warn_undefined(side, embedded)
     lacking = 0 if missing is None else int(missing.sum()) // 2
     geometries, embedded = (first[0], second[0]), (first[1], second[1])
-    return Prepared(a, b, metric, geometries, embedded, where, left_out, within is not None, lacking, notes)
+    return Prepared(a, b, metric, geometries, embedded, where, left_out, inside is not None, lacking, notes)
 
 
 def against(prepared: Prepared, b: Activations) -> Prepared:
@@ -121,45 +139,49 @@ def against(prepared: Prepared, b: Activations) -> Prepared:
     a, metric, where = prepared.a, prepared.metric, prepared.room
     check_pair(a, b, metric)
     codes = group_codes(prepared.groups, len(b))
-    among = len(a.layers) + len(b.layers)
-    right, second = embed_side(_side(b, metric, codes, prepared.left_out, where, among), metric, where)
+    right, second = embed_side(_side(b, metric, codes, prepared.left_out, where, len(b.layers)), metric, where)
     _warn_undefined(b, second)
     return replace(prepared, b=b, geometries=(prepared.geometries[0], right), embedded=(prepared.embedded[0], second))
 
 
 def align_all(
-    sides: Sequence[Activations], metric: Metric, pairs: str = "between", memory: int | None = None
-) -> dict[tuple[int, int], Alignment]:
+    sides: Sequence[Activations], metric: Metric, pairs: str = "between", memory: int | None = None,
+    device: str | torch.device | None = None,
+) -> dict[tuple[int, int], Alignment]:  # fmt: skip
     """Score every side against every later one, `(i, j)` with i < j, as `align` does, each side embedded once.
+
+    A metric that isn't symmetric scores every side against every earlier one too, `(j, i)`.
 
     Sides that lack pairs of stimuli (NaN in an RDM), or between which none have groups while others have, are compared
     pair by pair, since what they leave out depends on the pair. Warns and raises as `align` does.
     """
-    both = list(combinations(range(len(sides)), 2))
+    both = list((combinations if metric.symmetric else permutations)(range(len(sides)), 2))
     for i, j in both:
         check_pair(sides[i], sides[j], metric, pairs)
     groups = next((side.groups for side in sides if side.groups), None)
     whole = [missing_pairs(side, side) is None for side in sides]
     alike = [(i, j) for i, j in both if whole[i] and whole[j] and (sides[i].groups or sides[j].groups) == groups]
-    found = _align_together(sides, alike, metric, groups if pairs == "between" else None, groups, memory)
-    return {k: found[k] if k in found else align(sides[k[0]], sides[k[1]], metric, pairs, memory) for k in both}
+    found = _align_together(sides, alike, metric, groups if pairs == "between" else None, groups, (memory, device))
+    return {k: found[k] if k in found else align(sides[k[0]], sides[k[1]], metric, pairs, memory, device) for k in both}
 
 
 def _align_together(
     sides: Sequence[Activations], both: Sequence[tuple[int, int]], metric: Metric,
-    between: tuple[str, ...] | None, groups: tuple[str, ...] | None, memory: int | None,
+    between: tuple[str, ...] | None, groups: tuple[str, ...] | None,
+    within: tuple[int | None, str | torch.device | None],
 ) -> dict[tuple[int, int], Alignment]:  # fmt: skip
     """Score pairs of sides that leave out the same pairs of stimuli: those within the groups of `between`."""
     used = sorted({k for pair in both for k in pair})
     if not used:
         return {}
     n, among = len(sides[used[0]]), sum(len(sides[k].layers) for k in used)
-    where = _room_for(metric, n, memory, None)
+    where = _room_for(metric, n, *within)
     left_out = within_groups(metric, group_codes(between, n))
     embedded = {}
     for k in used:
         side = _side(sides[k], metric, group_codes(groups, n), left_out, where, among)
-        embedded[k] = embed_side(side, metric, where)[1]
+        embedded[k] = embed_side(side, metric, where, keep=False)[1]
+        among -= len(sides[k].layers)
         _warn_undefined(sides[k], embedded[k])
     if not isinstance(metric, CosineMetric):
         pairwise = {(i, j): scored(embedded[i], embedded[j], metric) for i, j in both}
@@ -199,7 +221,7 @@ def _by_name(a: Activations, b: Activations, found: Scored) -> dict[str, str]:
 def _room_for(metric: Metric, n: int, memory: int | None, device: str | torch.device | None) -> Room:
     where = room(memory, device)
     if metric.pairwise:
-        where.check(n)
+        where.check(n, metric.work)
     return where
 
 

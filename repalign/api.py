@@ -7,13 +7,13 @@ from dataclasses import replace
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from repalign.align import align, prepare
+from repalign.align import align, align_all, prepare
 from repalign.errors import InputError
 from repalign.infer.matrix import Plan, infer
 from repalign.measuring import align_sides, infer_sides, prepare_sides, stream_sides
 from repalign.metrics import DEFAULT_METRICS, Metric
 from repalign.side import Options, Side
-from repalign.sides import Source, load_sides
+from repalign.sides import Source, load_several, load_sides
 from repalign.storage import storage
 from repalign.types import Alignment, Inference, Stimuli
 from repalign.wrap import as_activations, as_metric, check_groups
@@ -137,6 +137,31 @@ def _inference(left: Side, right: Side, metric: Metric, pairs: str, plan: Plan |
     sure = plan is None or plan.interval != "none"
     streamed = stream_sides(left, right, metric, pairs, memory, interval=sure)
     return infer_sides(prepare_sides(left, right, metric, pairs, memory), streamed, plan)
+
+
+def compare_all(
+    encoders: Sequence[Source],
+    stimuli: str | Stimuli,
+    metric: str | Metric = "cka_linear",
+    *,
+    pairs: str = "between",
+    options: Options | None = None,
+    **changes: object,
+) -> dict[tuple[str, str], Alignment]:
+    """Align every two of several encoders: each runs once, each picture is decoded once, each layer embedded once.
+
+    Returns an Alignment for each pair of names, in the order given. Further keywords are the fields of `Options`; of
+    more than `max_pairwise` stimuli a seeded subset serves. Raises InputError as `compare` does, and for encoders of
+    one name.
+    """
+    asked = replace(options or Options(), **changes)  # type: ignore[arg-type]
+    with storage(asked.cache) as stored:
+        sides = [side.activations for side in load_several(encoders, stimuli, asked, stored)]
+    names = [side.encoder for side in sides]
+    if len(set(names)) < len(names):
+        raise InputError(f"encoders must have names of their own, and {', '.join(names)} are given")
+    found = align_all(sides, as_metric(metric, {}), pairs, asked.bytes)
+    return {(names[i], names[j]): one for (i, j), one in found.items()}
 
 
 @contextmanager

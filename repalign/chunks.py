@@ -288,14 +288,14 @@ class Runners:
         return rows
 
     def _wanted(self, encoder: Encoder) -> list[tuple[tuple[Layer, ...], Any]]:
-        return list(dict.fromkeys((r.layers, r.pool) for r in self.requests if r.encoder is encoder))
+        return list(dict.fromkeys((r.layers, r.pool) for r in self.requests if r.encoder.module is encoder.module))
 
     def _runner(self, encoder: Encoder) -> Runner:
-        if id(encoder) not in self.ready:
+        if id(encoder.module) not in self.ready:  # two encoders may share a network
             how = self.how
             made = runner(encoder, self._wanted(encoder), how.device, how.precision, how.compiled, how.seed)
-            self.ready[id(encoder)] = self.running.enter_context(made)
-        return self.ready[id(encoder)]
+            self.ready[id(encoder.module)] = self.running.enter_context(made)
+        return self.ready[id(encoder.module)]
 
 
 def _one_ahead(jobs: Iterator[_Job]) -> Iterator[_Job]:

@@ -21,6 +21,8 @@ from repalign.errors import InputError
 from repalign.metrics.base import CosineMetric, Metric, PairMetric, UndefinedError
 from repalign.stack import BYTES, Room, Stack, panels
 
+KEPT = 1 << 23  # bytes of a geometry; the first copy of a larger one costs a fifth of taking it (n = 2,000)
+
 
 @final
 class Stacked(Mapping[int, Tensor]):
@@ -78,12 +80,16 @@ class Taken(Mapping[int, Tensor]):
 
 @dataclass(frozen=True)
 class Geometries:
-    """The geometry of every layer that has one, by its row in the matrix of scores, and why the others have none."""
+    """The geometry of every layer that has one, by its row in the matrix of scores, and why the others have none.
+
+    `n` counts the stimuli of which they were taken, whose matrices are read for any subset.
+    """
 
     names: tuple[str, ...]
     layers: Any  # Mapping[int, Tensor], of which a check at run time would read an item, and so take all again
     undefined: dict[str, str]
     room: Room
+    n: int
 
     def take(self, metric: Metric, index: Tensor) -> "Geometries":
         """Restrict every layer to the stimuli at `index`."""
@@ -148,7 +154,7 @@ class Side:
 def embed_side(side: Side, metric: Metric, where: Room, keep: bool = True) -> tuple[Geometries, Embedded]:
     """Take and embed every layer in turn.
 
-    Geometries of pairs of stimuli are kept where there is room for them all, and unless `keep` is false; others are
+    Small geometries of pairs of stimuli are kept where there is room for them all, unless `keep` is false; others are
     let go, and taken again when somebody asks.
     """
     held: dict[int, Tensor] = {}
@@ -169,12 +175,14 @@ def embed_side(side: Side, metric: Metric, where: Room, keep: bool = True) -> tu
             held[row] = geometry
         embedding.add(row, geometry, fresh=metric.pairwise)
     stacked = Stacked(rows, kept, side.geometry, lambda count: where.stack(count, side.n, side.among, metric.work))
-    return Geometries(side.names, stacked if metric.pairwise else held, lacking, where), embedding.finish(lacking)
+    return Geometries(side.names, stacked if metric.pairwise else held, lacking, where, side.n), embedding.finish(
+        lacking
+    )
 
 
 def _kept_stack(side: Side, metric: Metric, where: Room) -> Stack | None:
-    """Make room for the geometries of a side where they and all that is to be embedded are held in memory."""
-    if where.home(2 * side.among, side.n, metric.work) is None:
+    """Make room for the geometries of a side where they are small and fit in memory with all that is embedded."""
+    if BYTES * side.n**2 > KEPT or where.home(2 * side.among, side.n, metric.work) is None:
         return None
     return where.stack(len(side.names), side.n, work=metric.work)
 
@@ -185,23 +193,31 @@ def embed(side: Geometries, metric: Metric) -> Embedded:
     embedding = None
     for row in layers:
         geometry = layers[row]
-        embedding = embedding or _Embedding(side.names, metric, side.room, len(geometry), len(layers))
+        embedding = embedding or _Embedding(
+            side.names, metric, side.room, len(geometry), len(layers), metric.work * (side.n / len(geometry)) ** 2
+        )
         embedding.add(row, geometry, fresh=isinstance(layers, Taken))
     return embedding.finish(side.undefined) if embedding else Embedded(len(side.names), (), [], dict(side.undefined))
 
 
 class _Embedding:
-    """The embedded layers of a side as they come; matrices of a cosine metric are scaled to length one."""
+    """The embedded layers of a side as they come; matrices of a cosine metric are scaled to length one.
 
-    def __init__(self, names: tuple[str, ...], metric: Metric, where: Room, n: int, among: int) -> None:
+    A `refit` of a subset says how many of its own matrices the work takes, which reads those of all stimuli.
+    """
+
+    def __init__(
+        self, names: tuple[str, ...], metric: Metric, where: Room, n: int, among: int, refit: float | None = None
+    ) -> None:
         self.names, self.metric, self.where, self.n, self.among = names, metric, where, n, among
+        self.refit, self.work = refit is not None, refit or metric.work
         self.rows: list[int] = []
         self.listed: list[Any] = []
         self.undefined: dict[str, str] = {}
 
     @cached_property
     def stack(self) -> Stack:
-        return self.where.stack(len(self.names), self.n, self.among, self.metric.work)
+        return self.where.stack(len(self.names), self.n, self.among, self.work)
 
     def add(self, row: int, geometry: Tensor, fresh: bool) -> None:
         """Embed one layer; a `fresh` geometry is nobody else's and may be overwritten."""
@@ -224,13 +240,18 @@ class _Embedding:
         return Embedded(len(self.names), tuple(self.rows), values, dict(lacking) | self.undefined)
 
     def _list(self, value: Any) -> None:  # noqa: ANN401  what the metric compares
-        """Keep what a pair metric compares; raises InputError when that of all layers to come won't fit in memory."""
+        """Keep what a pair metric compares; raises InputError when that of all layers to come won't fit in memory.
+
+        What is held already is not counted against a refit, which is short-lived and must not fail a long run.
+        """
         self.listed.append(value)
         if not isinstance(value, Tensor):
             return
         self.where.hold(value)
-        work = int(self.metric.work * BYTES * self.n * self.n) if self.metric.pairwise else 0
-        if value.nbytes * (self.among - len(self.listed)) + work > self.where.left():
+        work = int(self.work * BYTES * self.n * self.n) if self.metric.pairwise else 0
+        if value.nbytes * (self.among - len(self.listed)) + work > (
+            self.where.memory if self.refit else self.where.left()
+        ):
             raise InputError(
                 f"{self.metric.name} holds {self.n:,} stimuli × {len(self.names)} layers in memory, which takes more "
                 f"than {self.where.memory / 1e9:.1f} GB; raise --memory, lower --max-pairwise or take fewer --layers"

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from io import StringIO
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from repalign.align import matched, prepare
+from repalign.align import align_all, matched
 from repalign.description import FORMAT
 from repalign.design import ConditionEntry, Design, EncoderEntry, slug
 from repalign.encoders import load_encoder
@@ -23,7 +22,7 @@ from repalign.infer.ranking import Ranked, rank
 from repalign.metrics import Metric, parse_metric
 from repalign.parts import Part, check_agreement, check_tables
 from repalign.report.figures import write_whole
-from repalign.types import Activations
+from repalign.types import Activations, Alignment
 
 MAPPED = 500  # stimuli on which encoders are compared with each other: every pair of encoders is embedded
 FEATURES = "features_a.safetensors"
@@ -60,17 +59,18 @@ def encoder_map(parts: Sequence[Part], metric: Metric, design: Design) -> pd.Dat
     both orders, each in its own place.
     """
     seen = _on_shared(parts, design.plan.seed)
+    names, sides = list(seen), list(seen.values())
     found = {(one, one): 1.0 for one in seen}
-    for one, other in combinations(seen, 2):
-        found[one, other] = found[other, one] = _mutual(seen[one], seen[other], metric, design.pairs)
-        if not metric.symmetric:
-            found[other, one] = _mutual(seen[other], seen[one], metric, design.pairs)
+    for (i, j), aligned in align_all(sides, metric, design.pairs).items():
+        found[names[i], names[j]] = _mutual(sides[i], sides[j], aligned)
+        if metric.symmetric:
+            found[names[j], names[i]] = found[names[i], names[j]]
     rows = [(metric.spec, one, other, found[one, other]) for one in seen for other in seen]
     return pd.DataFrame(rows, columns=["metric", "encoder_a", "encoder_b", "similarity"])
 
 
-def _mutual(a: Activations, b: Activations, metric: Metric, pairs: str) -> float:
-    scores = prepare(a, b, metric, pairs).alignment().scores
+def _mutual(a: Activations, b: Activations, aligned: Alignment) -> float:
+    scores = aligned.scores
     depths = [np.array(list(side.depths.values())) for side in (a, b)]
     there, back = matched(*depths, same=False), matched(*depths[::-1], same=False)
     ways = scores[np.arange(len(there)), there], scores[back, np.arange(len(back))]

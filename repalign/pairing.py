@@ -50,6 +50,8 @@ def _with_rows(left: Side, right: Side, options: Options) -> tuple[Side, Side]:
     """Give both sides their rows by the same blocks, where there are more stimuli than pairs are taken of."""
     if left.subjects or right.subjects or any(s.activations.geometry != "features" for s in (left, right)):
         return replace(left, rows=None), replace(right, rows=None)  # only features can be streamed
+    if any(side.encoder is not None and side.rows is None for side in (left, right)):
+        return replace(left, rows=None), replace(right, rows=None)  # few stimuli, or maps too wide for sums over all
     known = left.rows if left.rows is not None else right.rows
     if known is None:
         there = left.ids if left.encoder is None and right.encoder is None else _both(left, right)

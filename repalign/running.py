@@ -77,7 +77,7 @@ class Run:
         return [Extracted(one, one.ids) for one in found]
 
     def _extract_large(self, requests: Sequence[Request], stimuli: Stimuli, how: How) -> list[Extracted]:
-        """Run all stimuli for the first pooling, and those that are held for the others, which nobody streams."""
+        """Run all stimuli under the first pooling, and those that are held under the others, which nobody streams."""
         options = self.options
         if self.together.world > 1 and stimuli.groups is not None:
             raise InputError(
@@ -85,13 +85,14 @@ class Run:
                 f"--max-pairwise {options.max_pairwise:,} stimuli; run one process, or give --groups none"
             )
         keep = subset(len(stimuli), stimuli.groups, options.max_pairwise, options.seed)
-        if any(r.pool.method == "flatten" and not r.pool.features and str(r.pool) == options.pool for r in requests):
+        main = requests[0].pool
+        if main.method == "flatten" and not main.features:
             found = extract(  # whole maps are too wide for sums over all stimuli: none but the subset is run
                 requests, stimuli.take(keep), how, skip_unreadable=options.skip_unreadable, track=self.track,
                 cache=self.storage.cache, together=self.together,
             )  # fmt: skip
             return [Extracted(one, stimuli.ids) for one in found]
-        first = [r for r in requests if str(r.pool) == options.pool]
+        first = [r for r in requests if r.pool == main]
         rest = [r for r in requests if r not in first]
         found = extract_large(
             first, stimuli, keep, self.storage.spill(), how, skip_unreadable=options.skip_unreadable, track=self.track,

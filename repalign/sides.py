@@ -19,6 +19,7 @@ from repalign.side import Options, Side
 from repalign.storage import NO_STORAGE, Storage
 from repalign.subjects.aligned import stand_in
 from repalign.subjects.load import LOADERS, load_subjects
+from repalign.subset import subset
 from repalign.together import ALONE, Together
 from repalign.types import Activations, Encoder, Stimuli
 from repalign.viewing import View, load_filters, load_shown
@@ -73,6 +74,28 @@ def load_sides(
         return run_once(plans, pools, run, source, metrics, pairs)
     sides = run_sides(plans, pools, run, metrics, pairs)
     return pair(sides[0], sides[-1], options)
+
+
+def load_several(
+    sources: Sequence[Source], data: str | Stimuli, options: Options, storage: Storage = NO_STORAGE
+) -> list[Side]:
+    """Run several encoders over the same stimuli in one go: each picture is decoded once for all of them.
+
+    Of more than `options.max_pairwise` stimuli a seeded subset is run; `precision="auto"` is float32.
+
+    Raises InputError for anything that can't be used as asked.
+    """
+    pool = parse_pool(options.pool)
+    shown, _ = load_shown(
+        data, None, options.groups, options.limit, options.seed, skip_unreadable=options.skip_unreadable
+    )
+    assert shown is not None  # there is data
+    shown = shown.take(subset(len(shown), shown.groups, options.max_pairwise, options.seed))
+    plans = [_plan(_load(one, options), View(shown), options.layers, pool, False) for one in sources]
+    saved = [p.loaded.source.encoder for p in plans if isinstance(p.loaded.source, Activations)]
+    if saved:
+        raise InputError(f"{saved[0]} holds saved numbers; give encoders, or compare arrays")
+    return run_sides(plans, [pool], Run(options, pick_device(options.device), storage, ALONE, silent), (), "between")
 
 
 def _load(source: Source, options: Options) -> Loaded:

@@ -18,7 +18,7 @@ def participation_ratio(x: Float[Tensor, "n d"]) -> float:
     NaN for constant features.
     """
     try:
-        gram = linear_gram(x)
+        gram = linear_gram(x, single=True)
     except UndefinedError:
         return math.nan
     return float(gram.trace() ** 2 / gram.square().sum())

@@ -99,7 +99,9 @@ class InMemory(Stack):
     def read(self, start: int, stop: int) -> Float[Tensor, "l r n"]:
         """Give rows `start` to `stop` of all layers; not to be changed."""
         first = self.places[0]
-        rows = self.block[first : first + len(self), start:stop] if self.together else self.block[self.places, start:stop]
+        rows = (
+            self.block[first : first + len(self), start:stop] if self.together else self.block[self.places, start:stop]
+        )
         return rows.to(self.device)
 
     def matrix(self, place: int) -> Float[Tensor, "n n"]:
@@ -199,7 +201,7 @@ class Scratch:
 
 
 @dataclass
-class Taken:
+class Held:
     """How many bytes of a room are in use."""
 
     size: int = 0
@@ -213,21 +215,21 @@ class Taken:
 class Room:
     """Where matrices of all pairs are computed, `device`, and how many bytes they may take, `memory`.
 
-    What is held in a device's own memory takes none of it. `taken` counts what is held at the moment.
+    What is held in a device's own memory takes none of it. `held` counts what is held at the moment.
     """
 
     memory: int
     device: torch.device
-    taken: Taken = field(default_factory=Taken, compare=False, repr=False)
+    held: Held = field(default_factory=Held, compare=False, repr=False)
 
     def left(self) -> int:
-        """Count the bytes that nobody holds."""
-        return max(0, self.memory - self.taken.size)
+        """Count the bytes that nobody holds, one at least."""
+        return max(1, self.memory - self.held.size)
 
     def hold(self, tensor: Tensor) -> None:
         """Count a tensor as long as it is there."""
-        self.taken.size += tensor.nbytes
-        weakref.finalize(tensor, self.taken.give_back, tensor.nbytes)
+        self.held.size += tensor.nbytes
+        weakref.finalize(tensor, self.held.give_back, tensor.nbytes)
 
     def most(self, n: int) -> int:
         """Say how many bytes of rows of n may be copied at once."""

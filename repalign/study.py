@@ -52,7 +52,7 @@ from repalign.sides import load_sides
 from repalign.storage import storage
 from repalign.streaming import Streamed
 from repalign.subjects.aligned import ceilings
-from repalign.tables import Result, all_features, save_features, write_tables, write_thumbnails
+from repalign.tables import Result, features_to_save, save_features, write_tables, write_thumbnails
 from repalign.together import processes, together
 from repalign.twosample import make_two_sample
 
@@ -132,10 +132,9 @@ def run(comparison: Comparison, track: Track = silent, known: Known | None = Non
         tests = pd.DataFrame() if conditions is None else _tests((left, right), results, comparison)
         different = (left,) if right is left else (left, right)
         projected = [note for side in different for note in said_of_projection(side)]
-        features = {"none": lambda _: None, "held": lambda side: side.activations, "all": all_features}[
-            comparison.save_features
-        ](left)
-    messages += projected
+        features = features_to_save(left, comparison.save_features)
+    meta = describe(comparison, out, (left, right), results, timings, [*messages, *projected])
+    meta["controls"] = describe_controls(conditions) if conditions else []
     with new_folder(out, comparison.force) as folder:
         write_tables(folder, (left, right), results)
         if features is not None:
@@ -143,10 +142,6 @@ def run(comparison: Comparison, track: Track = silent, known: Known | None = Non
         for name, table in (("curves", pd.concat([r.curves for r in results])), ("tests", tests)):
             if not table.empty:
                 table.to_csv(folder / f"{name}.csv", index=False)
-        meta = describe(comparison, out, (left, right), results, timings, messages)
-        meta["inference"] = {r.metric.spec: describe_inference(r.inference, comparison.plan) for r in results}
-        meta["filters"] = {key: describe_filter(side) for key, side in zip("ab", (left, right), strict=True)}
-        meta["controls"] = describe_controls(conditions) if conditions else []
         meta["thumbs"] = write_thumbnails(folder, (left, right))
         (folder / "study.json").write_text(json.dumps(meta, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         render(folder)
@@ -246,6 +241,8 @@ def describe(
         },
         "stimuli": {"a": describe_stimuli(left), "b": describe_stimuli(right) if paired else None},
         "metrics": [describe_metric(m) for m in metrics],
+        "inference": {r.metric.spec: describe_inference(r.inference, comparison.plan) for r in results},
+        "filters": {key: describe_filter(side) for key, side in zip("ab", sides, strict=True)},
         "pool": comparison.options.pool,
         "layers": comparison.options.layers,
         "seed": comparison.options.seed,

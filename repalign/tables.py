@@ -66,7 +66,14 @@ def write_tables(folder: Path, sides: tuple[Side, Side], results: Sequence[Resul
             pd.concat(parts).to_csv(folder / f"{name}.csv", index=False)
 
 
-def all_features(side: Side) -> Activations:
+def features_to_save(side: Side, which: str) -> Activations | None:
+    """Give the features of the stimuli that are "held" in memory, of "all", or None for "none"."""
+    if which == "none":
+        return None
+    return side.activations if which == "held" else _all_features(side)
+
+
+def _all_features(side: Side) -> Activations:
     """Give the features of all stimuli, those too that are not held in memory.
 
     Raises InputError for RDMs and several subjects, when features don't fit there, and for pictures that passed once.

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -145,3 +146,19 @@ def test_a_projection_says_what_it_does_to_the_gram(cli, nets, photos, tmp_path)
     said = [w for w in json.loads((tmp_path / "S" / "study.json").read_text())["warnings"] if "projected" in w]
     assert [w.split(": ")[0] for w in said] == [f"{nets}:net", f"{nets}:other"]
     assert all("(flatten:16)" in w and "measured on 12 stimuli" in w for w in said)
+
+
+def test_all_pairs_are_those_of_two_at_a_time_and_each_picture_is_decoded_once(nets, photos):
+    stimuli = ra.load_stimuli(str(photos))
+    loads = []
+    counted = replace(stimuli, load=lambda i: loads.append(i) or stimuli.load(i))
+    names = [f"{nets}:net", f"{nets}:other"]
+    encoders = [ra.load_encoder(name) for name in names]
+    third = replace(encoders[0], name="third")
+    found = ra.compare_all([*encoders, third], counted, "rsa", cache=False)
+    assert sorted(loads) == list(range(12))
+    assert list(found) == [(names[0], names[1]), (names[0], "third"), (names[1], "third")]
+    alone = ra.compare(*names, str(photos), ["rsa"])["rsa"]
+    np.testing.assert_allclose(found[names[0], names[1]].scores, alone.scores, rtol=1e-9, atol=1e-12)
+    with pytest.raises(InputError, match="names of their own"):
+        ra.compare_all([encoders[0], encoders[0]], counted)

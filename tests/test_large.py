@@ -13,7 +13,7 @@ from PIL import Image
 
 import repalign as ra
 from repalign.cache import Cache
-from repalign.errors import RepalignError, RepalignWarning
+from repalign.errors import InputError, RepalignError, RepalignWarning
 from repalign.sides import load_sides
 from repalign.storage import Storage
 
@@ -230,3 +230,34 @@ def test_groups_are_not_shared_by_processes_and_that_is_said_at_once(nets, tmp_p
     done = together(2, "compare", "--a", f"{nets}:net", "--data", "list.csv", "--max-pairwise", HELD, cwd=tmp_path)
     assert done.returncode != 0
     assert "--groups none" in done.stderr
+
+
+def test_whole_maps_of_many_stimuli_are_of_the_subset(nets, many):
+    found = ra.compare(f"{nets}:net", None, str(many), ["cka_linear"], pool="flatten", max_pairwise=HELD)["cka_linear"]
+    assert found.n == HELD
+
+
+def test_too_little_memory_is_said_before_any_encoder_runs(nets, many, monkeypatch):
+    monkeypatch.setattr("repalign.running.extract_large", None)
+    with pytest.raises(InputError, match=r"needs .* MB for its sums over all stimuli"):
+        ra.compare(f"{nets}:net", None, str(many), ["cka_linear"], max_pairwise=HELD, memory="1KB")
+
+
+def test_a_read_error_of_the_machine_is_not_kept(nets, many, tmp_path):
+    stimuli, failing = ra.load_stimuli(str(many)).take(range(20)), [7]
+
+    def load(i):
+        if i in failing:
+            raise OSError(24, "Too many open files")
+        return stimuli.load(i)
+
+    shown = replace(stimuli, load=load)
+    first = ra.compare(f"{nets}:net", None, shown, ["cka_linear"], skip_unreadable=True)["cka_linear"]
+    failing.clear()
+    assert (first.n, ra.compare(f"{nets}:net", None, shown, ["cka_linear"])["cka_linear"].n) == (19, 20)
+
+
+def test_a_study_is_not_shared_by_processes(design, tmp_path):
+    done = together(2, "study", "who.toml", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "run by one process" in done.stderr

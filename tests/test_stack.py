@@ -40,12 +40,47 @@ def test_a_stack_gives_back_what_was_written(memory):
     assert torch.allclose(stack.sums(), expected.sum(2), rtol=1e-14, atol=1e-14)
     assert torch.equal(stack.pick([2, 0]).pick([1]).matrix(0), expected[0])
     assert torch.equal(stack.pick([0, 1]).read(0, 7), expected[:2])
+    assert torch.equal(stack.pick([2, 0]).read(3, 6), expected[[2, 0], 3:6])
+    assert torch.equal(stack.pick([2, 0]).rows(torch.tensor([5, 1, 2])), expected[[2, 0]][:, [5, 1, 2]])
+
+
+def test_layers_side_by_side_in_memory_are_read_without_a_copy():
+    stack = filled(Room(10**9, CPU))
+    for one in (stack, stack.pick([1, 2])):
+        assert one.views
+        [(_, whole)] = panels(one)
+        assert whole.untyped_storage().data_ptr() == stack.block.untyped_storage().data_ptr()
+    assert not stack.pick([2, 0]).views
+
+
+def test_what_is_held_leaves_room_for_less_until_its_last_user_is_gone():
+    matrix, work = 8 * 49, int(stacks.WORK * 8 * 49)
+    where = Room(work + 3 * matrix, CPU)
+    first = where.stack(2, 7)
+    assert where.left() == work + matrix
+    assert isinstance(where.stack(2, 7), OnDisk)  # would have fitted alone
+    part = first.pick([1])
+    del first
+    gc.collect()
+    assert where.left() == work + matrix
+    del part
+    gc.collect()
+    assert where.left() == where.memory
+    kept = torch.zeros(49, dtype=torch.float64)
+    where.hold(kept)
+    assert where.left() == work + 2 * matrix
+    del kept
+    gc.collect()
+    assert isinstance(where.stack(3, 7), InMemory)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 7, 50])
-def test_panels_of_any_height_cover_every_row_once(rows):
-    stack, other = filled(Room(1, CPU)), filled(Room(10**9, CPU), count=2)
-    stack.most = 8 * 7 * 5 * rows
+def test_panels_of_any_height_cover_every_row_once(rows, monkeypatch):
+    monkeypatch.setattr(stacks, "PANEL", 8 * 7 * 5 * rows)
+    where = Room(1, CPU)
+    stack, other = filled(where), filled(Room(10**9, CPU), count=2)
+    assert isinstance(stack, OnDisk)
+    stack.where = Room(10**9, CPU)  # what is left decides how much is read at once
     found = list(panels(stack, other, stack))
     assert [q.start for q, *_ in found] == list(range(0, 7, rows))
     assert torch.equal(torch.cat([x for _, x, _, _ in found], 1), matrices() / 2)
@@ -54,7 +89,7 @@ def test_panels_of_any_height_cover_every_row_once(rows):
 
 
 def test_memory_holds_all_stacks_and_the_work_on_one_layer_or_none():
-    work = int(3.5 * 8 * 49)
+    work = int(stacks.WORK * 8 * 49)
     assert isinstance(Room(work + 4 * 8 * 49, CPU).stack(3, 7, among=4), InMemory)
     assert isinstance(Room(work + 4 * 8 * 49 - 1, CPU).stack(3, 7, among=4), OnDisk)
     with pytest.raises(InputError, match=r"all pairs of 7 stimuli take .* raise --memory or lower --max-pairwise"):
@@ -119,5 +154,5 @@ def test_a_device_too_small_keeps_its_stack_beside_it():
     stack = where.stack(2, 4)
     for k in range(2):
         stack.write(k, torch.ones(4, 4, dtype=torch.float64))
-    assert [x.device for x in stack.values] == [CPU] * 2
+    assert stack.block.device == CPU
     assert stack.read(0, 2).device.type == stack.matrix(0).device.type == "meta"

@@ -36,7 +36,7 @@ from repalign.align import Prepared, group_codes
 from repalign.embedding import embed, scores
 from repalign.metrics.base import Centring, CosineMetric
 from repalign.metrics.gram import shares
-from repalign.stack import Stack, panels
+from repalign.stack import BYTES, Stack, panels
 
 PANEL = 32  # rows of all layers that are multiplied at once
 LOST = 1e-6  # of a squared length: half of float64's digits are gone
@@ -85,12 +85,12 @@ def from_row_sums(
     """Score the unit matrices that `product` (`all_pairs` or `each_own`) brings together, without each of `deleted`."""
     codes = group_codes(prepared.groups, len(prepared.a)) if prepared.within_groups else None
     left_over = _Leftover(deleted, centring, prepared.left_out, codes, len(prepared.a))
-    of_both, of_a, of_b = left_over.sums(a, b, product)
-    total_a = left_over.totals(a)
-    total_b = total_a if b is a else left_over.totals(b)
-    cross = left_over.inner_products(of_both, total_a, total_b, product)
-    own_a = left_over.inner_products(of_a, total_a, total_a, each_own)
-    own_b = own_a if b is a else left_over.inner_products(of_b, total_b, total_b, each_own)
+    found = left_over.sums(a, b, product)
+    total_a = left_over.totals(a, found.crossing_a)
+    total_b = total_a if b is a else left_over.totals(b, found.crossing_b)
+    cross = left_over.inner_products(found.of[0], total_a, total_b, product)
+    own_a = left_over.inner_products(found.of[1], total_a, total_a, each_own)
+    own_b = own_a if b is a else left_over.inner_products(found.of[2], total_b, total_b, each_own)
     lengths = product(own_a.clamp(min=0).sqrt()[..., None], own_b.clamp(min=0).sqrt()[..., None])
     values = torch.where(lengths > 0, cross / lengths, torch.nan)
     lost = (torch.cat([own_a, own_b], dim=1).amin(1) <= LOST).nonzero().flatten()
@@ -142,6 +142,32 @@ class _Sums:
 
 
 @dataclass(frozen=True)
+class _Found:
+    """The sums of each product, and those of A and of B where the rows and columns left out cross."""
+
+    of: list[_Sums]
+    crossing_a: Float[Tensor, "g la"]
+    crossing_b: Float[Tensor, "g lb"]
+
+
+@dataclass(frozen=True)
+class _OneGroup:
+    """`_Found` of one group, by side."""
+
+    of: list[_Sums]
+    crossing: tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class _GroupRows:
+    """Of some rows of one group: products of all of them and within the group, their sum, and that within the group."""
+
+    products: list[tuple[Tensor, Tensor]]
+    sums: list[Tensor]
+    crossing: list[Tensor]
+
+
+@dataclass(frozen=True)
 class _Leftover:
     """What stays of n stimuli when each of `deleted`, which together are all stimuli once, is left out in turn."""
 
@@ -171,34 +197,55 @@ class _Leftover:
             case "none":
                 return inner
 
-    def sums(self, a: Stack, b: Stack, product: Product) -> tuple[_Sums, _Sums, _Sums]:
+    def sums(self, a: Stack, b: Stack, product: Product) -> "_Found":
         """Sum the products of a with b, of a with itself and of b with itself; each stack is read once."""
         kinds = ((0, 1, product), (0, 0, each_own)) if b is a else ((0, 1, product), (0, 0, each_own), (1, 1, each_own))
-        found = (self._single_sums if self._singles else self._group_sums)(a, b, kinds)
-        return found[0], found[1], found[-1]
+        return (self._single_sums if self._singles else self._group_sums)(a, b, kinds)
 
-    def _group_sums(self, a: Stack, b: Stack, kinds: Kinds) -> list[_Sums]:
-        found = [_Lists([], [], []) for _ in kinds]
-        for g in self.deleted:
-            rows_a = a.rows(g)
-            rows = rows_a, rows_a if b is a else b.rows(g)
-            for lists, (i, j, product) in zip(found, kinds, strict=True):
-                x, y = rows[i], rows[j]
-                lists.touched.append(product(x.flatten(1), y.flatten(1)))
-                lists.among.append(product(x[:, :, g].flatten(1), y[:, :, g].flatten(1)))
-                lists.rows.append(product(*self._row_sums(x.sum(1), y.sum(1), g)))
-        return [_Sums(torch.stack(f.touched), torch.stack(f.among), torch.stack(f.rows)) for f in found]
+    def _group_sums(self, a: Stack, b: Stack, kinds: Kinds) -> "_Found":
+        each = [self._one_group(a, b, g, kinds) for g in self.deleted]
+        of = [
+            _Sums(*(torch.stack(those) for those in zip(*((s.touched, s.among, s.rows) for s in kind), strict=True)))
+            for kind in zip(*(one.of for one in each), strict=True)
+        ]
+        return _Found(of, *(torch.stack([one.crossing[side] for one in each]) for side in (0, 1)))
 
-    def _row_sums(self, x: Tensor, y: Tensor, g: Int[Tensor, "_"]) -> tuple[Tensor, Tensor]:
+    def _one_group(self, a: Stack, b: Stack, g: Int[Tensor, "_"], kinds: Kinds) -> "_OneGroup":
+        """Sum over the rows of one group, read as many at a time as memory allows."""
+        height = max(1, a.where.most(self.n) // (BYTES * self.n * (len(a) + len(b))))
+        parts = [self._rows_of_group(a, b, g, rows, kinds) for rows in g.split(height)]
+        sums = [torch.stack([part.sums[side] for part in parts]).sum(0) for side in (0, 1)]
+        sums = sums[0], sums[0] if b is a else sums[1]
+        of = []
+        for k, (i, j, product) in enumerate(kinds):
+            touched, among = (torch.stack([part.products[k][m] for part in parts]).sum(0) for m in (0, 1))
+            of.append(_Sums(touched, among, product(*self._staying(sums[i], sums[j], g))))
+        crossing = [torch.stack([part.crossing[side] for part in parts]).sum(0) for side in (0, 1)]
+        return _OneGroup(of, (crossing[0], crossing[1]))
+
+    def _rows_of_group(
+        self, a: Stack, b: Stack, g: Int[Tensor, "_"], rows: Int[Tensor, "_"], kinds: Kinds
+    ) -> "_GroupRows":
+        x = a.rows(rows)
+        whole = x, x if b is a else b.rows(rows)
+        inside = [side[:, :, g].flatten(1) for side in whole[: 1 if b is a else 2]]
+        inside = inside[0], inside[-1]
+        products = [
+            (product(whole[i].flatten(1), whole[j].flatten(1)), product(inside[i], inside[j]))
+            for i, j, product in kinds
+        ]
+        return _GroupRows(products, [side.sum(1) for side in whole], [side.sum(1) for side in inside])
+
+    def _staying(self, x: Tensor, y: Tensor, g: Int[Tensor, "_"]) -> tuple[Tensor, Tensor]:
         """Bring the sums over the rows left out to what is multiplied: those of the stimuli that stay."""
-        stay = others(self.n, g)
-        x, same = x[:, stay], y is x
-        y = x if same else y[:, stay]
         if self.centring == "u" and self.codes is not None:
-            return x, shares(y, self.codes[stay].unique(return_inverse=True)[1].to(y.device))
+            stay = others(self.n, g)
+            return x[:, stay], shares(y[:, stay], self.codes[stay].unique(return_inverse=True)[1].to(y.device))
+        x[:, g] = 0.0  # of both, or of one of them twice
+        y[:, g] = 0.0
         return x, y
 
-    def _single_sums(self, a: Stack, b: Stack, kinds: Kinds) -> list[_Sums]:
+    def _single_sums(self, a: Stack, b: Stack, kinds: Kinds) -> "_Found":
         """Do the same for one stimulus at a time: row sums of the elementwise products, in panels of rows."""
         touched = [[] for _ in kinds]
         diagonals = [[], []]
@@ -209,25 +256,19 @@ class _Leftover:
                     listed.append(product(part[i], part[j]))
             for listed, x in zip(diagonals, read, strict=True):
                 listed.append(x.diagonal(rows.start, 1, 2))
-        own = [torch.cat(listed, 1).T[..., None] for listed in diagonals]
-        order, found = torch.cat(list(self.deleted)), []
+        order, of = torch.cat(list(self.deleted)), []
+        own = [torch.cat(listed, 1).T[order] for listed in diagonals]
         for listed, (i, j, product) in zip(touched, kinds, strict=True):
-            whole, among = torch.cat(listed)[order], product(own[i], own[j])[order]
-            found.append(_Sums(whole, among, whole - among))
-        return found
+            whole, among = torch.cat(listed)[order], product(own[i][..., None], own[j][..., None])
+            of.append(_Sums(whole, among, whole - among))
+        return _Found(of, *own)
 
-    def totals(self, a: Stack) -> Float[Tensor, "g l"]:
+    def totals(self, a: Stack, crossing: Float[Tensor, "g l"]) -> Float[Tensor, "g l"]:
         """Sum A over each subset: everything, less the rows and columns left out, plus where those cross.
 
         The rows of `u` and `double` sum to zero, which leaves the crossing.
         """
-        if self._singles:
-            crossing = a.diagonals()[:, torch.cat(list(self.deleted))].T
-        else:
-            crossing = torch.stack([a.rows(g)[:, :, g].sum((1, 2)) for g in self.deleted])
-        if self.centring in ("u", "double"):
-            return crossing
-        return self._total(a.sums(), crossing)
+        return crossing if self.centring in ("u", "double") else self._total(a.sums(), crossing)
 
     def _total(self, sums: Float[Tensor, "l n"], crossing: Float[Tensor, "g l"]) -> Float[Tensor, "g l"]:
         if self._singles:
@@ -249,15 +290,6 @@ class _Leftover:
         present.fill_diagonal_(False)
         crossing = like.new_tensor([int(present[g][:, g].sum()) for g in self.deleted])[:, None]
         return self._total(present.sum(1).to(like)[None], crossing)
-
-
-@dataclass(frozen=True)
-class _Lists:
-    """`_Sums` of one set after another."""
-
-    touched: list[Tensor]
-    among: list[Tensor]
-    rows: list[Tensor]
 
 
 def all_pairs(a: Float[Tensor, "*g la k"], b: Float[Tensor, "*g lb k"]) -> Float[Tensor, "*g la lb"]:

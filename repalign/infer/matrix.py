@@ -103,7 +103,10 @@ def independent_scores(prepared: Prepared, seed: int) -> Float[np.ndarray, "la l
     rng, n = np.random.default_rng(seed), len(prepared.a)
     widths = [[x.shape[1] for x in side.layers.values()] for side in sides]
     kinds = [list(dict.fromkeys(those)) for those in widths]
-    draws = [align(_gaussian(rng, n, kinds[0]), _gaussian(rng, n, kinds[1]), metric).scores for _ in range(DRAWS)]
+    draws = []
+    for _ in range(DRAWS):
+        one, other = (_gaussian(rng, n, kind) for kind in kinds)
+        draws.append(align(one, other, metric, "all", prepared.spare(), prepared.room.device).scores)
     rows, columns = ([kind.index(d) for d in those] for kind, those in zip(kinds, widths, strict=True))
     return np.mean(draws, axis=0)[np.ix_(rows, columns)]
 

@@ -17,6 +17,7 @@ from repalign.align import Prepared, prepare
 from repalign.encoders.group import Subjects
 from repalign.memory import budget
 from repalign.metrics.base import Metric
+from repalign.stack import Room
 from repalign.types import Activations, Alignment
 
 MOST_NAMED = 3  # subjects in a name
@@ -41,6 +42,15 @@ class OverSubjects:
     def metric(self) -> Metric:
         """Give the metric of all comparisons."""
         return self.parts[0].metric
+
+    @property
+    def room(self) -> Room:
+        """Say where the first comparison is computed."""
+        return self.parts[0].room
+
+    def spare(self) -> int:
+        """Count the bytes that another comparison may take beside the first."""
+        return self.parts[0].spare()
 
     @property
     def groups(self) -> tuple[str, ...] | None:
@@ -115,7 +125,7 @@ def averaged(compared: Compared, score: Callable[[Prepared], Float[np.ndarray, "
 
 def prepare_subjects(
     a: Activations, b: Activations, subjects: Subjects, subjects_first: bool, metric: Metric, pairs: str = "between",
-    memory: int | None = None,
+    memory: int | None = None, device: str | torch.device | None = None,
 ) -> OverSubjects:  # fmt: skip
     """Take and embed every layer of every subject, and of the other side; warns and raises as `prepare` does.
 
@@ -131,7 +141,7 @@ def prepare_subjects(
     for names in alike:
         both = side.encoder if len(alike) == 1 else f"{side.encoder} ({_listed(names)})"
         together = _side_by_side(replace(side, encoder=both), {name: members[name] for name in names})
-        parts.append(prepare(*((together, b) if subjects_first else (a, together)), metric, pairs, each))
+        parts.append(prepare(*((together, b) if subjects_first else (a, together)), metric, pairs, each, device))
     return OverSubjects(a, b, subjects_first, tuple(alike), tuple(parts))
 
 

@@ -23,6 +23,7 @@ from repalign.progress import Advance, quiet
 from repalign.stack import BYTES, Stack
 
 BLOCK = 1 << 14  # pairs of stimuli gathered at once
+PLACES = 12  # bytes for each n² that list which pair stands where
 
 
 def permuted_scores(
@@ -43,7 +44,7 @@ def permuted_scores(
         return np.stack(found)
     null = np.full((len(permutations.index), first.count, second.count), np.nan)
     if first.rows and second.rows:
-        found = _permuted_products(first.values, second.values, permutations.index, prepared.room.memory, advance)
+        found = _permuted_products(first.values, second.values, permutations.index, prepared.room.left(), advance)
         null[np.ix_(range(len(null)), first.rows, second.rows)] = found.cpu().numpy()
     return null
 
@@ -72,21 +73,24 @@ def _uses_all(prepared: Prepared, permutations: Permutations) -> bool:
 def _permuted_products(
     a: Stack, b: Stack, index: Int[Tensor, "m n"], memory: int, advance: Advance
 ) -> Float[Tensor, "m la lb"]:
-    """Multiply under every arrangement, as many layers of both sides at a time as have their tables in memory."""
+    """Multiply under every arrangement, as many layers of both sides at a time as have their tables in `memory`.
+
+    Of one side there is a table, of the other two while it is laid out the other way round.
+    """
     n = a.n
     null = torch.empty(len(index), len(a), len(b), dtype=torch.float64, device=a.device)
-    most = max(1, memory // 2 // (BYTES * max(1, n * (n - 1) // 2)) // 2)
-    if len(a) + len(b) <= 2 * most:
-        most = max(len(a), len(b))
+    tables = (memory - PLACES * n * n) // (BYTES * max(1, n * (n - 1) // 2))
+    most = max(len(a), len(b)) if len(a) + 2 * len(b) <= tables else max(1, tables // 3)
     blocks = [(slice(i, i + most), slice(j, j + most)) for i in range(0, len(a), most) for j in range(0, len(b), most)]
+    own_a, own_b = a.diagonals(), b.diagonals()
     table, held = torch.empty(0), None
     for rows, columns in blocks:
         if rows != held:
             table, held = _by_layer(a, range(len(a))[rows]), rows
         layers = range(len(b))[columns]
-        tables = _Tables(table, _by_layer(b, layers).T.contiguous(), a.diagonals()[rows], b.diagonals()[columns])
+        both = _Tables(table, _by_layer(b, layers).T.contiguous(), own_a[rows], own_b[columns])
         last = (rows, columns) == blocks[-1]
-        _permute_into(null[:, rows, columns], tables, index, advance if last else quiet)
+        _permute_into(null[:, rows, columns], both, index, advance if last else quiet)
     return null
 
 
@@ -119,4 +123,7 @@ def _permute_into(null: Float[Tensor, "m la lb"], tables: _Tables, index: Int[Te
 
 def _by_layer(stack: Stack, places: Sequence[int]) -> Float[Tensor, "l p"]:
     """List the pairs of stimuli of some layers."""
-    return torch.stack([pairs(stack.matrix(place)) for place in places])
+    found = torch.empty(len(places), stack.n * (stack.n - 1) // 2, dtype=torch.float64, device=stack.device)
+    for place, row in zip(places, found, strict=True):
+        row.copy_(pairs(stack.matrix(place)))
+    return found

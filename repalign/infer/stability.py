@@ -85,7 +85,8 @@ def _by_pool(
     line, pairs = _matched(prepared.a, prepared.b), "between" if prepared.within_groups else "all"
     rows = [_row("pool", ("", ""), prepared.a.pool, n, np.array([_mean(full, line)]))]
     for name, (a, b) in pooled.items():
-        value = _mean(_different(prepared, align(a, b, metric, pairs).scores), _matched(a, b))
+        found = align(a, b, metric, pairs, prepared.spare(), prepared.room.device)
+        value = _mean(_different(prepared, found.scores), _matched(a, b))
         rows.append(_row("pool", ("", ""), name, n, np.array([value])))
     return rows
 

@@ -97,7 +97,7 @@ def _tests(study: Study) -> int:
 
 
 def _units(study: Study, known: Certainty) -> str:
-    return f"{study.n:,} {study.pictures}" if known.n_groups is None else counted(known.n_groups, "group")
+    return study.counted if known.n_groups is None else counted(known.n_groups, "group")
 
 
 def _level(known: Certainty | None) -> str:

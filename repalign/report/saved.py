@@ -169,6 +169,12 @@ class Study:
         return max(int(self.laid[metric.id, "n"][0, 0]) for metric in self.metrics)
 
     @property
+    def counted(self) -> str:
+        """Say how many stimuli there are; without a number where measures were given different ones."""
+        counts = {int(self.laid[metric.id, "n"][0, 0]) for metric in self.metrics}
+        return f"{self.n:,} {self.pictures}" if len(counts) == 1 else self.pictures
+
+    @property
     def pictures(self) -> str:
         """Say what the stimuli are: pictures when the study kept some of them, else stimuli."""
         return "pictures" if self.meta.get("thumbs") else "stimuli"
