@@ -13,8 +13,8 @@ def full_float32() -> Iterator[None]:
 
     cuDNN takes TF32 for convolutions unless told otherwise.
     """
-    mkldnn: Any = torch.backends.mkldnn  # whose type doesn't list its attributes
-    kinds = torch.backends.cuda.matmul, torch.backends.cudnn.conv, mkldnn.matmul, mkldnn.conv
+    backends: Any = torch.backends  # whose type doesn't list all attributes
+    kinds = backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv
     before = [kind.fp32_precision for kind in kinds]
     try:
         for kind in kinds:

@@ -41,7 +41,8 @@ def common(a: Rows, b: Rows) -> tuple[Rows, Rows]:
     Blocks without any are left out.
     """
     if b is a:
-        return (a, a) if all(a.ids) else (_only(a, a.ids, a.groups),) * 2
+        whole = a if all(a.ids) else _only(a, a.ids, a.groups)
+        return whole, whole
     groups = a.groups if a.groups is not None else b.groups
     source = a if a.groups is not None else b
     there = [frozenset(block) for block in b.ids]

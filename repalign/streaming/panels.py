@@ -68,7 +68,8 @@ def panels(a: Rows, b: Rows, memory: int, block: int, groups: int) -> list[Panel
 
 def check_room(a: Mapping[str, int], b: Mapping[str, int], memory: int) -> None:
     """Raise InputError unless layers of these widths can be streamed in `memory` bytes, in blocks of 256 stimuli."""
-    panels(*(Rows((), None, widths, lambda *_: {}) for widths in (a, b)), memory, BLOCK, 0)
+    left, right = (Rows((), None, widths, lambda _k, _layers: {}) for widths in (a, b))
+    panels(left, right, memory, BLOCK, 0)
 
 
 def chunks(rows: Rows, most: int) -> list[Stack]:
