@@ -16,6 +16,7 @@ from repalign.pooling import Pool, can_pool, width
 from repalign.precision import PrecisionCheck, check_precision, sample_size, without_check
 from repalign.progress import Track
 from repalign.side import Options, Side
+from repalign.stack import room
 from repalign.storage import Storage
 from repalign.streaming.panels import check_room
 from repalign.subset import subset
@@ -141,14 +142,17 @@ def run_sides(
 
 
 def _check_room(plans: Sequence[Plan], pool: Pool, run: Run, metrics: Sequence[Metric]) -> None:
-    """Raise InputError before any encoder runs when the sums over all stimuli can't fit into memory."""
-    large = any(p.view.stimuli is not None and len(p.view.stimuli) > run.options.max_pairwise for p in plans)
-    if not large or not plans or not any(isinstance(m, LinearCKA) for m in metrics):
+    """Raise InputError before any encoder runs when all pairs, or the sums over all stimuli, can't fit into memory."""
+    options, n = run.options, max((len(p.view.stimuli) for p in plans if p.view.stimuli is not None), default=0)
+    for metric in metrics:
+        if metric.pairwise:
+            room(options.bytes).check(min(n, options.max_pairwise), metric.work)
+    if n <= options.max_pairwise or not any(isinstance(m, LinearCKA) for m in metrics):
         return
     if pool.method == "flatten" and not pool.features:
         return  # whole maps are not streamed
     widths = [{layer.name: width(layer, pool) for layer in p.layers} for p in plans]
-    check_room(widths[0], widths[-1], budget(run.options.bytes))
+    check_room(widths[0], widths[-1], budget(options.bytes))
 
 
 def asked_precision(options: Options) -> str:

@@ -239,8 +239,10 @@ def test_whole_maps_of_many_stimuli_are_of_the_subset(nets, many):
 
 def test_too_little_memory_is_said_before_any_encoder_runs(nets, many, monkeypatch):
     monkeypatch.setattr("repalign.running.extract_large", None)
-    with pytest.raises(InputError, match=r"needs .* MB for its sums over all stimuli"):
+    with pytest.raises(InputError, match=r"all pairs of 80 stimuli take .* raise --memory"):
         ra.compare(f"{nets}:net", None, str(many), ["cka_linear"], max_pairwise=HELD, memory="1KB")
+    with pytest.raises(InputError, match=r"needs .* MB for its sums over all stimuli"):
+        ra.compare(f"{nets}:net", None, str(many), ["cka_linear"], max_pairwise=HELD, memory="300KB", pool="grid:8")
 
 
 def test_a_read_error_of_the_machine_is_not_kept(nets, many, tmp_path):
