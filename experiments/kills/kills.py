@@ -64,7 +64,7 @@ def main() -> None:
         if not there and start(asked.data, out, cache, asked.limit).wait():
             raise SystemExit(f"the run after kill {k} failed")
         same = all((out / name).read_bytes() == contents for name, contents in whole.items())
-        rows.append([k, f"{after:.2f}", f"{lasted:.2f}", held, int(ended), int(there), int(same)])
+        rows.append([asked.seed, k, f"{after:.2f}", f"{lasted:.2f}", held, int(ended), int(there), int(same)])
         print(rows[-1], flush=True)
         left = [p.name for p in home.iterdir() if p.name.startswith(".")]
         if left and k == asked.count - 1:
