@@ -110,7 +110,7 @@ def _prepared(
 ) -> Prepared:  # fmt: skip
     """Do what `prepare` does; without `keep`, geometries that would serve refits are let go."""
     check_pair(a, b, metric, pairs)
-    where = _room_for(metric, len(a), *within)
+    where = room_for(metric, len(a), *within)
     codes = group_codes(a.groups or b.groups, len(a))
     missing = missing_pairs(a, b)
     if missing is not None:
@@ -175,7 +175,7 @@ def _align_together(
     if not used:
         return {}
     n, among = len(sides[used[0]]), sum(len(sides[k].layers) for k in used)
-    where = _room_for(metric, n, *within)
+    where = room_for(metric, n, *within)
     left_out = within_groups(metric, group_codes(between, n))
     embedded = {}
     for k in used:
@@ -218,7 +218,8 @@ def _by_name(a: Activations, b: Activations, found: Scored) -> dict[str, str]:
     return {f"{left[i]} × {right[j]}": reason for (i, j), reason in found.undefined.items()}
 
 
-def _room_for(metric: Metric, n: int, memory: int | None, device: str | torch.device | None) -> Room:
+def room_for(metric: Metric, n: int, memory: int | None, device: str | torch.device | None = None) -> Room:
+    """Say where n stimuli are compared; raises InputError when not even one layer's pairs of them fit there."""
     where = room(memory, device)
     if metric.pairwise:
         where.check(n, metric.work)

@@ -97,8 +97,8 @@ class Chunks:
         self.stored = stored
         self.unknown = uuid4().hex if stored else None
         self.contents: dict[int, str | None] = {}
-        self.code = (own_code(), *sorted(installed(DECODERS).items()))
-        encoders = {id(r.encoder): r.encoder for r in requests} if cache is not None else {}
+        self.code = () if cache is None else (own_code(), *sorted(installed(DECODERS).items()))
+        encoders = {} if cache is None else {id(r.encoder): r.encoder for r in requests}
         self.identities = {key: identity(encoder) for key, encoder in encoders.items()}  # before any hook is in place
 
     def __len__(self) -> int:

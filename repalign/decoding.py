@@ -1,7 +1,7 @@
 """Pictures on their way to encoders: decoded once, through every filter, preprocessed for every encoder."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from PIL.Image import Image
@@ -10,8 +10,8 @@ from torch import Tensor
 from repalign.errors import InputError
 from repalign.filters import Filter
 from repalign.filters.light import as_batch, as_picture, picture_squares
-from repalign.pooling import Pool
-from repalign.types import Encoder, Layer, Stimuli
+from repalign.pooling import Pool, width
+from repalign.types import Activations, Encoder, Layer, Stimuli
 
 UNREADABLE = (OSError, ValueError, SyntaxError)  # what Pillow raises for a picture that it can't decode
 Sight = tuple[int, str]  # an encoder and a filter's spec
@@ -35,6 +35,29 @@ class Request:
     def sight(self) -> Sight:
         """Tell requests apart that need a forward pass of their own."""
         return id(self.encoder), self.spec
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Count the features of each layer."""
+        return {layer.name: width(layer, self.pool) for layer in self.layers}
+
+    def activations(
+        self, stimuli: str, ids: tuple[str, ...], layers: Mapping[str, Tensor], meta: Mapping[str, object],
+        groups: tuple[str, ...] | None = None,
+    ) -> Activations:  # fmt: skip
+        """Name the rows `(n, d)` of each layer after what was asked for."""
+        return Activations(
+            encoder=self.encoder.name,
+            stimuli=stimuli,
+            ids=ids,
+            layers=layers,
+            depths={layer.name: layer.depth for layer in self.layers},
+            pool=str(self.pool),
+            filter=self.spec,
+            untrained=self.encoder.untrained,
+            groups=groups,
+            meta=meta,
+        )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from repalign.decoding import Request
 from repalign.errors import InputError, RepalignError, UnreadableImagesError
 from repalign.gathered import Gathered, merged
 from repalign.memory import check_memory
-from repalign.pooling import width
 from repalign.progress import Track, silent
 from repalign.together import ALONE, Together
 from repalign.types import Activations, Rows, Stimuli
@@ -139,18 +138,13 @@ def _own(chunks: Chunks, together: Together) -> range:
 
 def _activations(chunks: Chunks, k: int, found: Gathered, meta: dict[str, object]) -> Activations:
     request, stimuli = chunks.requests[k], chunks.stimuli
-    encoder, kept = request.encoder, found.indices()
-    return Activations(
-        encoder=encoder.name,
-        stimuli=stimuli.name,
-        ids=tuple(stimuli.ids[i] for i in kept),
-        layers=found.layers(k),
-        depths={layer.name: layer.depth for layer in request.layers},
-        pool=str(request.pool),
-        filter=request.spec,
-        untrained=encoder.untrained,
-        groups=None if stimuli.groups is None else tuple(stimuli.groups[i] for i in kept),
-        meta=meta | (found.said_by_filter(request.spec) if request.filter else {}),
+    kept = found.indices()
+    return request.activations(
+        stimuli.name,
+        tuple(stimuli.ids[i] for i in kept),
+        found.layers(k),
+        meta | (found.said_by_filter(request.spec) if request.filter else {}),
+        None if stimuli.groups is None else tuple(stimuli.groups[i] for i in kept),
     )
 
 
@@ -172,13 +166,13 @@ def _rows(chunks: Chunks, request: Request, found: Gathered) -> Rows:
     return Rows(
         ids,
         None if group is None else tuple(tuple(group[name] for name in block) for block in ids),
-        {layer.name: width(layer, request.pool) for layer in request.layers},
+        request.widths,
         read,
     )
 
 
 def _check_memory(requests: Sequence[Request], n: int) -> None:
-    need = 4 * n * sum(width(layer, r.pool) for r in requests for layer in r.layers)
+    need = 4 * n * sum(sum(r.widths.values()) for r in requests)
     pools = " and ".join(dict.fromkeys(str(r.pool) for r in requests))
     check_memory(need, f"features of {n} stimuli pooled by {pools}", "--pool mean, --limit N or fewer --layers")
 

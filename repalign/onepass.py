@@ -12,7 +12,7 @@ from repalign.kept import Kept
 from repalign.memory import budget, check_memory
 from repalign.metrics import Metric
 from repalign.metrics.cka import LinearCKA
-from repalign.pooling import Pool, width
+from repalign.pooling import Pool
 from repalign.precision import PrecisionCheck, check_precision, sample_size, without_check
 from repalign.running import Plan, Run, agreed, asked_precision
 from repalign.side import Side
@@ -87,12 +87,12 @@ def run_once(
 def _begin(job: _Job, metrics: Sequence[Metric]) -> Kept:
     """Make room for all that is kept."""
     options, requests = job.run.options, job.requests
-    need = 4 * job.held * sum(width(layer, r.pool) for r in requests for layer in r.layers)
+    need = 4 * job.held * sum(sum(r.widths.values()) for r in requests)
     what = f"features of a sample of {job.held:,} stimuli"
     check_memory(need, what, "--pool mean, a smaller --max-pairwise or fewer --layers")
     once = None
     if any(isinstance(metric, LinearCKA) for metric in metrics):
-        first, last = ({x.name: width(x, requests[k].pool) for x in requests[k].layers} for k in job.ends)
+        first, last = (requests[k].widths for k in job.ends)
         other = last if len(job.plans) > 1 else None
         once = Once(first, other, CHUNK + options.batch_size, budget(options.bytes), job.run.together)
     # a second view of one encoder has controls, which show the pictures through other filters
@@ -141,7 +141,9 @@ def _sampler(job: _Job, m: int) -> Callable[[str], tuple[Activations, Activation
         for batch, features in passed(requests, first.pictures(ALONE), replace(job.run.how, precision=precision)):
             for one, rows in zip(kept, features, strict=True):
                 one.add(batch.ids, rows)
-        found = [_activations(r, one, first.stream.name, {}) for r, one in zip(requests, kept, strict=True)]
+        found = [
+            r.activations(first.stream.name, one.ids, one.layers, {}) for r, one in zip(requests, kept, strict=True)
+        ]
         return found[0], found[-1]
 
     return sample
@@ -156,7 +158,8 @@ def _sides(
     sides = []
     for plan, requests in zip(job.plans, job.of_plan, strict=True):
         own, *others = [
-            _activations(r, next(samples), stream.name, {**meta, **known.said_by_filter(r.spec)}) for r in requests
+            r.activations(stream.name, sample.ids, sample.layers, {**meta, **known.said_by_filter(r.spec)})
+            for r, sample in zip(requests, samples, strict=False)  # the samples of all plans, one after the other
         ]
         sides.append(
             Side(
@@ -165,18 +168,3 @@ def _sides(
             )
         )  # fmt: skip
     return sides[0], sides[-1]
-
-
-def _activations(request: Request, sample: Reservoir, stimuli: str, meta: Mapping[str, object]) -> Activations:
-    """Give the rows of a sample as a request's activations."""
-    return Activations(
-        encoder=request.encoder.name,
-        stimuli=stimuli,
-        ids=sample.ids,
-        layers=sample.layers,
-        depths={layer.name: layer.depth for layer in request.layers},
-        pool=str(request.pool),
-        filter=request.spec,
-        untrained=request.encoder.untrained,
-        meta=meta,
-    )

@@ -5,18 +5,18 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from repalign.chunks import How
+from repalign.align import room_for
+from repalign.chunks import CHUNK, How
 from repalign.encoders.group import Subjects
 from repalign.errors import InputError
 from repalign.extract import Extracted, Request, extract, extract_large
 from repalign.memory import budget
 from repalign.metrics import Metric
 from repalign.metrics.cka import LinearCKA
-from repalign.pooling import Pool, can_pool, width
+from repalign.pooling import Pool, can_pool
 from repalign.precision import PrecisionCheck, check_precision, sample_size, without_check
 from repalign.progress import Track
 from repalign.side import Options, Side
-from repalign.stack import room
 from repalign.storage import Storage
 from repalign.streaming.panels import check_room
 from repalign.subset import subset
@@ -145,14 +145,13 @@ def _check_room(plans: Sequence[Plan], pool: Pool, run: Run, metrics: Sequence[M
     """Raise InputError before any encoder runs when all pairs, or the sums over all stimuli, can't fit into memory."""
     options, n = run.options, max((len(p.view.stimuli) for p in plans if p.view.stimuli is not None), default=0)
     for metric in metrics:
-        if metric.pairwise:
-            room(options.bytes).check(min(n, options.max_pairwise), metric.work)
+        room_for(metric, min(n, options.max_pairwise), options.bytes)
     if n <= options.max_pairwise or not any(isinstance(m, LinearCKA) for m in metrics):
         return
     if pool.method == "flatten" and not pool.features:
         return  # whole maps are not streamed
-    widths = [{layer.name: width(layer, pool) for layer in p.layers} for p in plans]
-    check_room(widths[0], widths[-1], budget(options.bytes))
+    widths = [p.requests([pool])[0].widths for p in (plans[0], plans[-1])]
+    check_room(widths[0], widths[1], budget(options.bytes), CHUNK)
 
 
 def asked_precision(options: Options) -> str:

@@ -7,12 +7,13 @@ from repalign.chunks import How
 from repalign.encoders.group import Subjects
 from repalign.errors import InputError, unknown
 from repalign.filters import Filter
+from repalign.forward import PRECISIONS
 from repalign.memory import parse_size
 from repalign.precision import PrecisionCheck
 from repalign.streaming import Sums
 from repalign.types import Activations, Encoder, Layer, Rows, Stimuli
 
-PRECISIONS = ("auto", "fp32", "bf16")
+CHOICES = ("auto", *PRECISIONS)
 FEWEST_PAIRWISE = 64  # stimuli that stand for all: fewer say too little of them
 
 
@@ -83,8 +84,8 @@ class Options:
     cache: bool = True
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise unknown("precision", self.precision, PRECISIONS)
+        if self.precision not in CHOICES:
+            raise unknown("precision", self.precision, CHOICES)
         if self.max_pairwise < FEWEST_PAIRWISE:
             raise InputError(f"--max-pairwise {self.max_pairwise} is too few; give at least {FEWEST_PAIRWISE}")
         if self.memory is not None:

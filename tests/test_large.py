@@ -1,15 +1,13 @@
 """More stimuli than every pair is taken of: linear CKA over all of them, the rest over a subset; several processes."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from torchrun import together
 
 import repalign as ra
 from repalign.cache import Cache
@@ -102,16 +100,6 @@ def test_one_encoder_under_two_conditions_is_streamed(cli, nets, many, tmp_path)
     a, b = (table(tmp_path / name, "cka_linear") for name in ("all", "part"))
     np.testing.assert_allclose(a["value"], b["value"], rtol=1e-9)
     assert pd.read_csv(tmp_path / "part" / "summary.csv")["n"][0] == HELD
-
-
-def together(count, *command, cwd):
-    """Run repalign in several processes, as torchrun does."""
-    return subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), "-m",
-         "repalign", *map(str, command)],
-        cwd=cwd, capture_output=True, text=True, timeout=300, check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("count", [2, 3])

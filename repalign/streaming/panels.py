@@ -8,7 +8,6 @@ from repalign.streaming.blocks import Stack, stack_of
 from repalign.types import Rows
 
 BYTES = 8  # of a float64
-BLOCK = 256  # stimuli of a chunk
 PER_PAIR = 16  # values of one stimulus and two layers that are held at once
 PER_COLUMN = 3  # block rows as they are used, as a product with C has them, and as float64 while they are read
 SUMS = 12  # per group and pair of layers
@@ -66,10 +65,10 @@ def panels(a: Rows, b: Rows, memory: int, block: int, groups: int) -> list[Panel
         most = int(most * SMALLER)
 
 
-def check_room(a: Mapping[str, int], b: Mapping[str, int], memory: int) -> None:
-    """Raise InputError unless layers of these widths can be streamed in `memory` bytes, in blocks of 256 stimuli."""
+def check_room(a: Mapping[str, int], b: Mapping[str, int], memory: int, block: int) -> None:
+    """Raise InputError unless layers of these widths can be streamed in `memory` bytes, `block` stimuli at a time."""
     left, right = (Rows((), None, widths, lambda _k, _layers: {}) for widths in (a, b))
-    panels(left, right, memory, BLOCK, 0)
+    panels(left, right, memory, block, 0)
 
 
 def chunks(rows: Rows, most: int) -> list[Stack]:
