@@ -62,13 +62,14 @@ class Pictures:
 class Chunk:
     """Consecutive stimuli that were run: `features` of every request have the rows of those that could be read.
 
-    `pictures` are by the filter's spec; `features` is None when a picture could not be read and none may be left out.
+    Rows come in the pieces they were computed in, which wide features are not copied to join. `pictures` are by the
+    filter's spec; `features` is None when a picture could not be read and none may be left out.
     """
 
     number: int
     indices: range
     pictures: Mapping[str, Pictures]
-    features: tuple[Mapping[str, Tensor], ...] | None
+    features: tuple[Mapping[str, Sequence[Tensor]], ...] | None
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -186,7 +187,8 @@ class Chunks:
         features = [self.read(r, number, [layer.name for layer in r.layers]) for r in self.requests]
         if any(rows is None for rows in features):
             return None
-        return Chunk(number, self.indices(number), pictures, tuple(features))  # type: ignore[arg-type]
+        whole = tuple({name: (x,) for name, x in (rows or {}).items()} for rows in features)
+        return Chunk(number, self.indices(number), pictures, whole)
 
     def _finished(self, number: int, parts: "Sequence[_Part]", broken: bool) -> Chunk:
         """Put a chunk's batches together, and into the cache."""
@@ -196,7 +198,7 @@ class Chunks:
             return Chunk(number, self.indices(number), pictures, None)
         ran = [part.begun() for part in parts if part.begun]
         features = tuple(
-            {layer.name: torch.cat([batch[k][layer.name] for batch in ran]) for layer in r.layers} if ran else {}
+            {layer.name: [batch[k][layer.name] for batch in ran] for layer in r.layers} if ran else {}
             for k, r in enumerate(self.requests)
         )
         chunk = Chunk(number, self.indices(number), pictures, features)
@@ -209,7 +211,7 @@ class Chunks:
             return
         for request, features in zip(self.requests, chunk.features, strict=True):
             for name, key in (self._keys(request, chunk.number, list(features)) or {}).items():
-                self.cache.put(key, {"rows": features[name]}, {"about": self._about(request, name)})
+                self.cache.put(key, {"rows": torch.cat(list(features[name]))}, {"about": self._about(request, name)})
         if self.stored and self.cache.full:
             raise RepalignError(
                 f"features of {len(self.stimuli):,} stimuli are read from {self.cache.root} again, but it can't be "

@@ -34,10 +34,14 @@ class Gathered:
         index = torch.tensor([row for row, _ in places])
         stop = self.filled + len(places)
         for store, features in zip(self.stores, chunk.features, strict=True):
-            for name, rows in features.items():
+            for name, pieces in features.items():
                 if name not in store:
-                    store[name] = rows.new_empty(room, rows.shape[1])
-                torch.index_select(rows, 0, index, out=store[name][self.filled : stop])
+                    store[name] = pieces[0].new_empty(room, pieces[0].shape[1])
+                target = store[name][self.filled : stop]
+                if len(places) == len(chunk.readable):
+                    torch.cat(list(pieces), out=target)
+                else:
+                    torch.index_select(torch.cat(list(pieces)), 0, index, out=target)
         self.filled = stop
 
     def layers(self, k: int) -> dict[str, Tensor]:

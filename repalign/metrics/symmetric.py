@@ -8,7 +8,7 @@ from torch import Tensor
 
 from repalign.arithmetic import full_float32
 
-BLOCK = 500  # rows multiplied or mirrored at once: small enough to save half, large enough to be quick
+BLOCK = 192  # rows multiplied or mirrored at once: small enough to save half, large enough to be quick
 BLOCKS = 8  # at most; more save no more
 
 
