@@ -19,6 +19,7 @@ from repalign.metrics.gram import (
     u_centre_,
 )
 
+SAMPLE = 1 << 16  # distances that say about where the median is
 MEDIANS = ("all", "offdiag")
 
 
@@ -157,19 +158,33 @@ class RbfCKA(CKA):
 def median_distance(distances: Float[Tensor, " m"], diagonal: int) -> float:
     """Take the median over pairs i < j, or, with `diagonal` = n, over the whole n × n matrix with its zeros.
 
-    The distances change places: a copy of them would be half of the matrix.
-
     The whole matrix sorted is n zeros, then each pair twice; so its middle entries are entries of the pairs.
     """
     count = 2 * len(distances) + diagonal if diagonal else len(distances)
     middle = {(count - 1) // 2, count // 2}
     places = {(i - diagonal) // 2 for i in middle} if diagonal else middle
     chosen = sorted(p for p in places if p >= 0)
-    if distances.device.type == "cpu":
-        ordered = distances.numpy()
-        if chosen:
-            ordered.partition(chosen)
-    else:
-        ordered = distances.sort().values
-    found = [float(ordered[p]) if p >= 0 else 0.0 for p in places]
+    found = [0.0] * (len(places) - len(chosen)) + (_at(distances, chosen) if chosen else [])
     return sum(found) / len(found)
+
+
+def _at(values: Float[Tensor, " m"], places: list[int]) -> list[float]:
+    """Give the values at ascending places, were all of them sorted.
+
+    A sample says between which two values those lie but for a chance of 1 in 10,000; if they don't, the bounds are
+    moved apart. Only what is between them is put in order: a third of the time that doing it to all takes.
+    """
+    m = len(values)
+    sample = values[:: max(1, m // SAMPLE)].sort().values.tolist()
+    margin = 2 * math.sqrt(len(sample))  # four standard errors of a sample's median place
+    while True:
+        low, high = (math.floor(place / m * len(sample)) for place in (places[0], places[-1]))
+        least = sample[int(low - margin)] if low >= margin else -math.inf
+        most = sample[int(high + margin)] if high + margin < len(sample) else math.inf
+        between = values[(values >= least) & (values <= most)].cpu().numpy()
+        below = int(torch.count_nonzero(values < least))
+        if below <= places[0] and places[-1] - below < len(between):
+            break
+        margin *= 4
+    between.partition([place - below for place in places])
+    return [float(between[place - below]) for place in places]

@@ -1,7 +1,7 @@
 """Ranks that treat values equal but for rounding as ties.
 
-Values are sorted as whole numbers, 2⁻⁴⁸ of the largest magnitude a step: a radix sort of those is five times as fast
-as a comparison of floats, and two values in one step are ties 27,000 times over.
+Values are sorted as whole numbers of five bytes, 2⁻⁴⁰ of the largest magnitude a step: a radix sort of those is six
+times as fast as a comparison of floats, and two values in one step are ties 100 times over.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 TIE = 1e-10  # of the largest magnitude; distances of integer features differ by less
-STEPS = 2.0**48  # from 0 to the largest magnitude
+STEPS = 2.0**40 - 1  # from 0 to the largest magnitude
 TOLERANCE = round(TIE * STEPS)
 PART = 1 << 20  # values made whole at once
 
@@ -29,11 +29,9 @@ def midranks_(values: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
     """Turn float64 values into their `midranks`, in place: of 10,000 stimuli's pairs another copy takes 400 MB."""
     found = _ordered_(values)
     ranks = torch.arange(1, len(values) + 1, dtype=torch.float64, device=values.device)
-    if not found.starts.all():
-        runs = _runs(found.starts)
-        tied = ~found.starts
-        tied[runs.first] = True
-        ranks[tied] = ((runs.first + runs.last).double() / 2 + 1).repeat_interleave(runs.last - runs.first + 1)
+    runs = _runs(found.starts)
+    sizes = runs.last - runs.first + 1
+    ranks[runs.places()] = ((runs.first + runs.last).double() / 2 + 1).repeat_interleave(sizes)
     return values.scatter_(0, found.order, ranks)
 
 
@@ -64,6 +62,12 @@ class _Runs:
 
     first: Int[Tensor, " k"]
     last: Int[Tensor, " k"]
+
+    def places(self) -> Int[Tensor, " t"]:
+        """List all places of all ties."""
+        sizes = self.last - self.first + 1
+        before = sizes.cumsum(0) - sizes
+        return torch.arange(int(sizes.sum()), device=sizes.device) + (self.first - before).repeat_interleave(sizes)
 
 
 def _ordered_(values: Float[Tensor, " m"]) -> _Ordered:
