@@ -66,7 +66,7 @@ class Stack(ABC):
 
     def diagonals(self) -> Float[Tensor, "l n"]:
         """Give the diagonal of each layer."""
-        return torch.cat([p.diagonal(q.start, 1, 2) for q, p in panels(self)], dim=1)
+        return torch.cat([p.diagonal(q.start, 1, 2).clone() for q, p in panels(self)], dim=1)  # a view keeps the panel
 
     def sums(self) -> Float[Tensor, "l n"]:
         """Sum the rows of each layer."""

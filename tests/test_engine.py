@@ -1,5 +1,6 @@
 """The engine: the same numbers on disk, in panels and in any order, from wide float32 features, for many sides."""
 
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -351,6 +352,25 @@ def test_held_matrices_never_exceed_memory(spec, spare, monkeypatch):
     own = [left for room, left in zip(where, least_left, strict=True) if room is both.room]
     assert own
     assert min(own) >= WORK
+
+
+@pytest.mark.parametrize("spec", ["cka_linear", "rsa"])
+def test_panels_read_from_disk_are_let_go_before_more_are_read(spec, monkeypatch):
+    prepared = prepare(side("a"), side("b", 1), parse_metric(spec), memory=WORK)
+    monkeypatch.setattr(stacks, "PANEL", 8 * N * 6)  # one row of all layers at a time
+    read, there, most = OnDisk.rows, [], []
+
+    def rows(self, index):
+        found = read(self, index)
+        there.append(weakref.ref(found.untyped_storage()))
+        most.append(sum(one() is not None for one in there))
+        return found
+
+    monkeypatch.setattr(OnDisk, "rows", rows)
+    everything(prepared)
+    prepared.embedded[0].values.diagonals()
+    assert len(most) > 2 * N
+    assert max(most) <= 4  # of each side the one in use and the next
 
 
 def test_geometries_are_kept_where_there_is_room_for_them_and_taken_once_more_where_not(monkeypatch):

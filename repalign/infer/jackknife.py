@@ -255,7 +255,7 @@ class _Leftover:
                 for listed, (i, j, product) in zip(touched, kinds, strict=True):
                     listed.append(product(part[i], part[j]))
             for listed, x in zip(diagonals, read, strict=True):
-                listed.append(x.diagonal(rows.start, 1, 2))
+                listed.append(x.diagonal(rows.start, 1, 2).clone())  # a view would keep the panel
         order, of = torch.cat(list(self.deleted)), []
         own = [torch.cat(listed, 1).T[order] for listed in diagonals]
         for listed, (i, j, product) in zip(touched, kinds, strict=True):
