@@ -124,6 +124,15 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> tuple[float, tuple[
     return statistics.median(found), (min(found), max(found))
 
 
+def own_peak() -> int:
+    """Read the most bytes of memory that this process ever held.
+
+    Linux hands `ru_maxrss` on from the process that started this one; VmHWM begins anew.
+    """
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+
+
 def machine() -> dict[str, object]:
     """Describe processor, cores, threads and memory, and the GPU where there is one."""
     model = platform.processor() or platform.machine()

@@ -1,7 +1,7 @@
 """Time the all-pairs engine as a ratio to its matrix products, and show that many stimuli stay within --memory.
 
     python benchmarks/engine.py             # 48 × 48 layers at n = 2,000, then 24 layers at n = 10,000 in 4 GB
-    python benchmarks/engine.py --small     # the first part only
+    python benchmarks/engine.py --small     # the first part only; the lines of the other stay, as with --large
 
 The floor is what no engine can leave out: `X Xᵀ` of every layer in float64 into one matrix, and one product of the
 stacked matrices. Repeats alternate with it, and the median ratio is printed. Every number is checked against the
@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from common import own_peak
 from scipy.stats import rankdata
 
 import repalign
@@ -135,8 +135,7 @@ def peak(spec: str, n: int, count: int, folder: Path) -> None:
     scores = prepare(*sides, parse_metric(spec), memory=MEMORY).alignment().scores
     taken = time.perf_counter() - began
     np.save(folder / "scores.npy", scores)
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kilobytes on Linux
-    print(json.dumps({"peak_bytes": most, "seconds": taken}))
+    print(json.dumps({"peak_bytes": own_peak(), "seconds": taken}))
 
 
 def peaks(arguments: argparse.Namespace, specs: tuple[str, ...]) -> list[dict[str, object]]:
@@ -184,15 +183,17 @@ def main() -> None:
         peak(arguments.peak, arguments.many, arguments.many_layers, arguments.folder)
         return
     before = os.getloadavg()[0]
-    lines = [] if arguments.large else ratios(arguments)
-    lines += [] if arguments.small else peaks(arguments, METRICS[1:])
+    file = Path(__file__).with_suffix(".json")
+    older = json.loads(file.read_text(encoding="utf-8"))["lines"] if file.is_file() else []
+    lines = [x for x in older if "ratio" in x] if arguments.large else ratios(arguments)
+    lines += [x for x in older if "ratio" not in x] if arguments.small else peaks(arguments, METRICS[1:])
     result = {
         "threads": arguments.threads, "cores": os.cpu_count(), "load_before": before,
         "machine": platform.processor() or platform.machine(),
         "versions": {"repalign": repalign.__version__, "torch": torch.__version__, "python": platform.python_version()},
         "lines": lines,
     }  # fmt: skip
-    Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from common import own_peak
 from numpy.typing import NDArray
 from pair import BATCH, Network, features, flat, forward, pair
 from torch import Tensor
@@ -159,18 +160,9 @@ def main() -> None:
     with contextlib.redirect_stdout(sys.stderr):
         scores = peer.run(a, b, x)
     seconds = time.perf_counter() - began
-    peak = own_peak()
+    peak = own_peak() / 1e9
     said = json.dumps({"seconds": seconds, "peak": peak, "scores": scores.tolist()})
     (Path(out[0]).write_text(said, encoding="utf-8") if out else print(said))
-
-
-def own_peak() -> float:
-    """Read the most memory that this process ever held, in GB.
-
-    Linux hands `ru_maxrss` on from the process that started this one; VmHWM begins anew.
-    """
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e9
 
 
 def _loader(pixels: Tensor) -> DataLoader:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import Result, alternate, ratio, save
+from common import Result, alternate, own_peak, ratio, save
 
 from repalign.align import prepare
 from repalign.infer.jackknife import deleted_scores, standard_error
@@ -89,9 +89,7 @@ def one(what: str, n: int) -> None:
     else:
         {"read": read_all, "floor": floor}[what](a, b)
     seconds = time.process_time() - began
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
-    print(json.dumps({"seconds": seconds, "peak": peak * 1024}))
+    print(json.dumps({"seconds": seconds, "peak": own_peak()}))
 
 
 def alone(what: str, n: int, threads: int) -> dict[str, float]:

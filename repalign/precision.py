@@ -1,11 +1,11 @@
 """The choice of precision: bfloat16 where it moves no score by more than a tenth of its standard error.
 
-A sample of m of the n stimuli runs in both precisions. What bfloat16 does to a score has a systematic part, the same
-for any number of stimuli, and a random part that shrinks with it; on the sample the random part is still about √(n/m)
-times as large as it will be. The standard error, by contrast, is scaled down to what it will be, so the check errs
-towards float32, the more the smaller the sample. Of the pocket encoders most of the change is systematic: the
-largest of a pair is 0.0004 to 0.0012 on 1,024 stimuli as on 128, and passes a tenth of its standard error from about a
-thousand stimuli on.
+A sample of m of the n stimuli runs in both precisions. What bfloat16 does to a score, d, has a systematic part, the
+same for any number of stimuli, and a random part that shrinks with it. The jackknife of d on the sample says how large
+the random part is there, s, so that `d² − s²` estimates the systematic part's square and `d² − s² + s² m/n` that of the
+whole change of a score of n stimuli. (The largest of many such estimates is still too large by chance, which errs
+towards float32.) Of the pocket encoders most of the change is systematic: the largest of a pair is 0.0004 to 0.0012 on
+1,024 stimuli as on 128, and passes a tenth of its standard error from about a thousand stimuli on.
 """
 
 import warnings
@@ -40,8 +40,8 @@ Sample = Callable[[str], tuple[Activations, Activations]]
 class Deviation:
     """What bfloat16 does to the scores of one metric.
 
-    `change` is the largest change of any score, `se` that score's standard error for all n stimuli, and `ratio` the
-    largest change of any score in units of its own standard error; NaN where the metric scored nothing.
+    `change` is the largest change of any score that n stimuli are expected to have, `se` that score's standard error
+    for n, and `ratio` the largest change of any score in units of its own standard error; NaN where nothing was scored.
     """
 
     metric: str
@@ -102,9 +102,10 @@ def check_precision(sample: Sample, metrics: Sequence[Metric], n: int, pairs: st
 
     `sample(precision)` gives both sides' activations of the same stimuli, `sample_size(n)` of them, from different
     groups as far as there are enough. bfloat16 is chosen when no finite score of any metric changes by more than a
-    tenth of its standard error: the jackknife's in float32, times √(m/n). (Where there are groups that is less than
-    what n stimuli will have, which is cautious.) A layer paired with itself, whose score is known, is left out. A
-    score that is undefined in bfloat16 alone, or has no standard error, or one of 0, decides for float32.
+    tenth of its standard error, both as n stimuli would have them: errors are the jackknife's on the sample, times
+    √(m/n). (Where there are groups that is less than what n stimuli will have, which is cautious.) A layer paired with
+    itself, whose score is known, is left out. A score that is undefined in bfloat16 alone, or has no standard error, or
+    one of 0, decides for float32.
     """
     exact, fast = sample("fp32"), sample("bf16")
     m = len(exact[0])
@@ -137,11 +138,12 @@ def _deviation(
     """Measure one metric; `scale` brings a standard error on the sample to all stimuli."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RepalignWarning)  # all stimuli will say so again
-        prepared = _prepare(exact, metric, pairs)
-        before, after = prepared.alignment().scores, _prepare(fast, metric, pairs).alignment().scores
-        se = scale * _standard_errors(prepared)
-    counts = np.isfinite(before) & ~_itself(*exact)
-    change = np.where(np.isfinite(after), np.abs(after - before), inf)[counts]
+        before, after = _prepare(exact, metric, pairs), _prepare(fast, metric, pairs)
+        deleted = _deleted(before)
+        se, noise = scale * standard_error(deleted), standard_error(_deleted(after) - deleted)
+    scores, moved = before.alignment().scores, after.alignment().scores
+    counts = np.isfinite(scores) & ~_itself(*exact)
+    change = np.where(np.isfinite(moved), _expected(moved - scores, noise, scale), inf)[counts]
     se = se[counts]
     if not len(change):
         return Deviation(metric.label, np.nan, np.nan, np.nan)
@@ -153,9 +155,16 @@ def _prepare(sides: tuple[Activations, Activations], metric: Metric, pairs: str)
     return prepare(*sides, metric, pairs)
 
 
-def _standard_errors(prepared: Prepared) -> NDArray[np.float64]:
-    deletions = deletions_for(prepared.metric, len(prepared.a), prepared.groups, seed=0)
-    return standard_error(deleted_scores(prepared, deletions))
+def _deleted(prepared: Prepared) -> NDArray[np.float64]:
+    return deleted_scores(prepared, deletions_for(prepared.metric, len(prepared.a), prepared.groups, seed=0))
+
+
+def _expected(
+    change: Float[np.ndarray, "..."], noise: Float[np.ndarray, "..."], scale: float
+) -> Float[np.ndarray, "..."]:
+    """Bring a change on the sample, whose random part has a standard error, to all stimuli; as it is without one."""
+    known = np.nan_to_num(noise)
+    return np.sqrt(np.maximum(change**2 - known**2, 0.0) + (scale * known) ** 2)
 
 
 def _ratios(change: Float[np.ndarray, " k"], se: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:

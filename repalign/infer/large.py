@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from repalign.align import Prepared
 from repalign.infer.jackknife import interval
-from repalign.infer.matrix import FEWEST_UNITS, Plan, infer
+from repalign.infer.matrix import FEWEST_UNITS, Plan, infer_pairs
 from repalign.infer.sampled import with_sampled_errors
 from repalign.progress import Track, silent
 from repalign.streaming import Streamed
@@ -27,7 +27,7 @@ def infer_large(streamed: Streamed, prepared: Prepared, plan: Plan | None = None
     plan = plan or Plan()
     if streamed.once and plan.interval != "none" and streamed.n >= FEWEST_UNITS:
         streamed = with_sampled_errors(streamed, prepared)
-    tested = infer(prepared, replace(plan, interval="none"), track=track)
+    tested = infer_pairs(prepared, replace(plan, interval="none"), track=track)
     nothing = np.full(streamed.scores.shape, np.nan)
     what = "scores" if streamed.once else "scores and intervals"
     of_all = f"{what} are of all {streamed.n:,} stimuli (streamed)"

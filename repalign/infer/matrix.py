@@ -76,13 +76,18 @@ def infer(
     Raises InputError for permutations that are none.
     """
     plan = plan or Plan()
+    found = infer_pairs(prepared, plan, alignment, track)
+    return replace(found, independent=averaged(prepared, lambda one: independent_scores(one, plan.seed)))
+
+
+def infer_pairs(prepared: Compared, plan: Plan, alignment: Alignment | None = None, track: Track = silent) -> Inference:
+    """Do what `infer` does but for what independent features would score."""
     alignment = alignment or prepared.alignment()
     groups = prepared.groups
     nothing = np.full(alignment.scores.shape, np.nan)
-    independent = averaged(prepared, lambda one: independent_scores(one, plan.seed))
     count = len(set(groups)) if groups else None
     found = Inference(
-        alignment, nothing, nothing, nothing, nothing, nothing, nothing, nothing, independent, plan.interval, 0, count,
+        alignment, nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing, plan.interval, 0, count,
         plan.seed, prepared.notes,
     )  # fmt: skip
     return _with_test(_with_interval(found, prepared, groups, plan), prepared, groups, plan, track)
