@@ -17,7 +17,6 @@ HEADER = "| what | aim | measured | | to be known |\n|---|---|---|---|---|"
 ORDER = (
     "linear", "everything", "flatten", "auto", "peers", "many", "cache", "processes", "help", "decoding", "gpu",
 )  # fmt: skip
-OTHERS = ("engine.json", "streaming.json")  # written by scripts of their own
 
 
 def main() -> None:
@@ -40,10 +39,9 @@ def table(quick: bool) -> str:
     lines = load("quick.json" if quick else "speed.json")
     rows = [row(r) for name in ORDER if name in lines for r in results_of(lines[name])]
     rows += [row(Result(f"line {name} of speed.py", None, note="not measured")) for name in ORDER if name not in lines]
-    for other in OTHERS:
-        rows += [row(r) for r in others(f"quick_{other}" if quick else other)]
+    rows += [row(r) for r in streaming("quick_streaming.json" if quick else "streaming.json")]
     if not quick:
-        rows += [row(r) for r in (*inference(), *filters())]
+        rows += [row(r) for r in (*engine(), *inference(), *filters())]
     return "\n".join([HEADER, *rows, "", *measured(lines)])
 
 
@@ -74,29 +72,28 @@ def measured(lines: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         yield f"{', '.join(names)}: {text}."
 
 
-def others(file: str) -> list[Result]:
-    """Read the results of another script: in the form of `common.save`, or else every number that it wrote."""
-    path = HERE / file
+def streaming(file: str) -> list[Result]:
+    """Read what streaming.py measured: memory and speed of streamed linear CKA."""
+    if not (HERE / file).is_file():
+        return [Result("streaming.py", None, note="not measured")]
+    return [r for line in load(file).values() for r in results_of(line)]
+
+
+def engine() -> list[Result]:
+    """Read what engine.py measured: the engine alone beside its products, and its memory."""
+    path = HERE / "engine.json"
     if not path.is_file():
-        return [Result(f"{path.stem}.py", None, note="not measured")]
-    content = json.loads(path.read_text(encoding="utf-8"))
-    lines = content.get("lines") if isinstance(content, dict) else None
-    if isinstance(lines, dict) and all(isinstance(x, dict) and "results" in x for x in lines.values()):
-        return [r for line in lines.values() for r in results_of(line)]
-    return [Result(f"{path.stem}: {name}", value, "") for name, value in numbers(content)]
-
-
-def numbers(content: object, name: str = "") -> Iterator[tuple[str, float]]:
-    """List every number inside, by the path to it; what describes machine and settings is left out."""
-    if isinstance(content, dict):
-        for key, value in content.items():
-            if key not in ("machine", "settings", "versions"):
-                yield from numbers(value, f"{name} {key}".strip())
-    elif isinstance(content, list):
-        for position, value in enumerate(content):
-            yield from numbers(value, f"{name} {position}")
-    elif isinstance(content, int | float) and not isinstance(content, bool):
-        yield name, float(content)
+        return [Result("engine.py", None, note="not measured")]
+    found: list[Result] = []
+    for line in json.loads(path.read_text(encoding="utf-8"))["lines"]:
+        what, worst = line["line"], line["worst_relative"]
+        if "ratio" in line:
+            spread = min(line["ratios"]), max(line["ratios"])
+            found.append(Result(f"engine / its products, {what}", line["ratio"], "×", line["aim"], None, spread, worst))
+        else:
+            peak, note = line["peak_bytes"] / 1e9, f"in {line['seconds']:.0f} s"
+            found.append(Result(f"peak, {what}", peak, "GB", line["aim_bytes"] / 1e9, worst=worst, note=note))
+    return found
 
 
 def inference() -> list[Result]:

@@ -4,7 +4,7 @@
 
 Every time the cache is empty at first. A run is killed (SIGKILL) after a random part of the time that an undisturbed
 run takes, then run again to its end; the undisturbed run has a cache of its own. `results.csv` beside this file says
-when each was killed and what the cache held by then.
+when each was killed and what the cache held by then; kills of other seeds stay in it.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import numpy as np
 
 TABLES = ("alignment.csv", "layers.csv")
 HERE = Path(__file__).parent
+COLUMNS = ("seed", "kill", "after_s", "undisturbed_s", "entries_cached", "had_ended", "had_written", "same_bytes")
 
 
 def command(data: str, out: Path, limit: int) -> list[str]:
@@ -71,16 +72,22 @@ def main() -> None:
             print("half-written folders that the killed runs left:", left)
         shutil.rmtree(out)
         shutil.rmtree(cache, ignore_errors=True)
-    with (HERE / "results.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            ["kill", "after_s", "undisturbed_s", "entries_cached", "had_ended", "had_written", "same_bytes"]
-        )
-        writer.writerows(rows)
+    keep(rows, asked.seed)
     shutil.rmtree(home)
     differing = sum(not row[-1] for row in rows)
     print(f"{asked.count} kills, {differing} with other bytes")
     sys.exit(bool(differing))
+
+
+def keep(rows: list[list[object]], seed: int) -> None:
+    """Write the kills of one seed; those of other seeds stay."""
+    file = HERE / "results.csv"
+    with file.open(newline="", encoding="utf-8") as older:
+        kept = [row for row in list(csv.reader(older))[1:] if row[0] != str(seed)]
+    with file.open("w", newline="", encoding="utf-8") as newer:
+        writer = csv.writer(newer, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows([*kept, *rows])
 
 
 if __name__ == "__main__":
