@@ -40,12 +40,19 @@ def arguments(nets, many, out, *more):
     )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Where the first test that asks for the whole study leaves it."""
+    return tmp_path_factory.mktemp("kept") / "whole"
+
+
 @pytest.fixture
-def whole(cli, nets, many, tmp_path):
-    """The study in which all pairs are taken."""
-    code, _, err = cli(*arguments(nets, many, tmp_path / "whole"))
-    assert code == 0, err
-    return tmp_path / "whole"
+def whole(cli, nets, many, kept):
+    """The study in which all pairs are taken, computed once."""
+    if not kept.exists():
+        code, _, err = cli(*arguments(nets, many, kept))
+        assert code == 0, err
+    return kept
 
 
 @pytest.mark.parametrize("cache", ["--cache", "--no-cache"])

@@ -105,7 +105,7 @@ def test_more_stimuli_are_stricter():
     few, many = (check_precision(sample, METRICS, n) for n in (512, 51_200))
     for a, b in zip(few.deviations, many.deviations, strict=True):
         assert b.change <= a.change
-        assert b.ratio > 2 * a.ratio
+        assert 2 * a.ratio < b.ratio <= 10 * a.ratio * (1 + 1e-9)  # all of a change is at most systematic
     assert (few.chosen, many.chosen) == ("bf16", "fp32")
 
 

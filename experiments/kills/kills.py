@@ -82,8 +82,10 @@ def main() -> None:
 def keep(rows: list[list[object]], seed: int) -> None:
     """Write the kills of one seed; those of other seeds stay."""
     file = HERE / "results.csv"
-    with file.open(newline="", encoding="utf-8") as older:
-        kept = [row for row in list(csv.reader(older))[1:] if row[0] != str(seed)]
+    kept: list[list[str]] = []
+    if file.is_file():
+        with file.open(newline="", encoding="utf-8") as older:
+            kept = [row for row in list(csv.reader(older))[1:] if row[0] != str(seed)]
     with file.open("w", newline="", encoding="utf-8") as newer:
         writer = csv.writer(newer, lineterminator="\n")
         writer.writerow(COLUMNS)
