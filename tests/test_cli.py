@@ -83,6 +83,7 @@ def test_a_dead_layer_is_warned_of_once_and_stands_in_the_study(cli, nets, photo
     assert frame.loc[frame["layer_a"] == "0.1", "value"].isna().all()
 
 
+@pytest.mark.drawn
 def test_untrained_stands_in_every_file_and_table(cli, nets, photos, tmp_path):
     code, out, err = cli("compare", "--a", f"{nets}:net@random", "--b", f"{nets}:net", "--data", photos, "--out", "S")
     assert code == 0, err
