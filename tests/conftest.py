@@ -58,12 +58,16 @@ def own_cache(tmp_path_factory, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def stand_ins(request, monkeypatch):
-    """Write one pixel in place of each figure, whose drawing takes a third of a command, but in tests of reports."""
-    if "report" in request.path.as_posix() or request.node.get_closest_marker("drawn"):
+    """Write one pixel in place of each figure, whose drawing takes a third of a command.
+
+    Tests of reports, those that take the fixture `study`, and those marked `drawn` draw theirs.
+    """
+    of_reports = "report" in request.path.name
+    if of_reports or "study" in request.fixturenames or request.node.get_closest_marker("drawn"):
         return
 
     def save(figure, stem):
-        files = [stem.with_suffix(suffix) for suffix in (".png", ".svg")]
+        files = [stem.with_name(stem.name + suffix) for suffix in (".png", ".svg")]
         Image.new("RGB", (1, 1)).save(files[0])
         files[1].write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
         return files
