@@ -112,13 +112,15 @@ def record_all(module: nn.Module, wanted: Sequence[Mapping[str, Reducer]], stop:
 
 @contextmanager
 def record(
-    module: nn.Module, reducers: Mapping[str, Reducer], reported: Callable[[], None] | None = None
-) -> Iterator[Recording]:
+    module: nn.Module, reducers: Mapping[str, Reducer], reported: Callable[[], None] | None = None, *,
+    inputs: bool = False, detach: bool = True,
+) -> Iterator[Recording]:  # fmt: skip
     """Record `reducers[name](output)` of each named submodule during every forward pass inside the block.
 
     The reducer runs inside the hook, at once: a module after the hooked one may write into the same memory
     (an in-place ReLU does). It must return memory of its own. Tuple, list and dict outputs give their first
-    tensor. `reported` is called after each layer.
+    tensor. `reported` is called after each layer. With `inputs`, what a submodule is given is recorded in place of
+    what it gives; without `detach`, gradients flow back through what is recorded.
 
     Raises LayerError when a layer does not exist, gives no tensor, or runs twice in one forward pass.
     """
@@ -126,16 +128,17 @@ def record(
     recording = Recording(tuple(reducers))
 
     def hook(name: str, reduce: Reducer) -> Callable[[nn.Module, object, object], None]:
-        def save(_module: nn.Module, _inputs: object, output: object) -> None:
+        def save(_module: nn.Module, given: object, output: object) -> None:
             if name in recording.values:
                 raise LayerError(
                     f"layer {name!r} runs more than once in a forward pass, so it has no single output; "
                     "choose the layers around it"
                 )
-            tensor = first_tensor(output)
+            seen = given if inputs else output
+            tensor = first_tensor(seen)
             if tensor is None:
-                raise LayerError(f"layer {name!r} gives no tensor but {type(output).__name__}; choose another")
-            recording.values[name] = reduce(tensor.detach())
+                raise LayerError(f"layer {name!r} gives no tensor but {type(seen).__name__}; choose another")
+            recording.values[name] = reduce(tensor.detach() if detach else tensor)
             if reported is not None:
                 reported()
 
