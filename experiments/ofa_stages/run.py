@@ -169,12 +169,10 @@ def _arms(tuned: dict[str, float], which: str, found: list[Decision]) -> Iterato
     yield Arm("ce")
     yield Arm("kd", kd=tuned["kd_weight"])
     yield Arm("ofa", logits=tuned["logits_weight"])
-    if which == "all":
-        subsets = [s for size in STAGES for s in itertools.combinations(STAGES, size)]
-    else:
-        chosen = [(4,), STAGES, *(d.kept for d in found), *(d.anti for d in found if d.rule == "gap")]
-        subsets = [s for s in dict.fromkeys(chosen) if s]
-    for subset in subsets:
+    chosen = [(4,), STAGES, *(d.kept for d in found), *(d.anti for d in found)]
+    if which == "sizes":
+        chosen += [s for size in {len(d.kept) for d in found} for s in itertools.combinations(STAGES, size)]
+    for subset in sorted({s for s in chosen if s}, key=lambda s: (len(s), s)):
         name = "ofa" + "".join(map(str, subset))
         yield Arm(name, subset, tuned["logits_weight"], tuned["branches_weight"])
 
