@@ -5,6 +5,7 @@ The names below are loaded when they are first used, so that `import repalign` c
 
 from importlib import import_module
 
+_PARTS = ("distill",)  # packages with names of their own, as in `repalign.distill.ofa_loss`
 _HOMES = {
     "similarity": "api",
     "compare": "api",
@@ -13,6 +14,7 @@ _HOMES = {
     "infer_arrays": "api",
     "infer_encoders": "api",
     "mantel": "infer.mantel",
+    "diagnose": "diagnosing",
     "two_sample": "infer.two_sample",
     "difference": "infer.difference",
     "Plan": "infer.matrix",
@@ -36,12 +38,14 @@ _HOMES = {
     "Encoder": "types",
     "Stimuli": "types",
 }
-__all__ = [*_HOMES]  # noqa: PLE0604  the names stand once, above
+__all__ = [*_HOMES, *_PARTS]  # noqa: PLE0604  the names stand once, above
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
     """Load a public name from its module on first use."""
+    if name in _PARTS:
+        return import_module(f"repalign.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'repalign' has no attribute {name!r}")
     value = getattr(import_module(f"repalign.{_HOMES[name]}"), name)

@@ -4,17 +4,17 @@ Heavy imports happen inside the commands, so that `repalign --help` answers at o
 """
 
 import os
-import shlex
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from repalign.cache_cli import app as cache_app
+from repalign.diagnose_cli import diagnose
+from repalign.distill_cli import distill
 from repalign.errors import RepalignError
+from repalign.terminal import command_line, track
 
 if TYPE_CHECKING:
     from repalign.study import Comparison
@@ -30,6 +30,8 @@ app = typer.Typer(
 )
 
 app.add_typer(cache_app, name="cache")
+app.command()(diagnose)
+app.command()(distill)
 
 Model = Annotated[str, typer.Option(help="Encoder: [source:]name[@weights], as in resnet50, pocket:vit, hf:org/name.")]
 Data = Annotated[
@@ -142,7 +144,7 @@ def compare(
         Comparison(
             a, b, data, data_b, chosen, out, force, options, plan, stability, pairs,
             CONTROLS if controls == "all" else _names(controls), _names(tests),
-            "all" if save_features else "none", _command(),
+            "all" if save_features else "none", command_line(),
         )
     )  # fmt: skip
 
@@ -172,7 +174,7 @@ def study(
         "data": data, "limit": limit, "device": device, "batch_size": batch_size, "workers": workers,
         "skip_unreadable": skip_unreadable or None, "cache": None if cache else False,
     }  # fmt: skip
-    done = run_study(read_design(file, changes), out, force, _command(), _track)
+    done = run_study(read_design(file, changes), out, force, command_line(), track)
     _print(ranking_table(read_many(done.folder)))
     if done.kept:
         there = f"{done.kept} of {done.parts} parts were there already, computed on the pictures as they were then"
@@ -189,9 +191,8 @@ def demo(out: Out = None, force: Force = False, device: Device = "auto") -> None
     from repalign.study import DEMO, Comparison
 
     a, b, data = DEMO
-    _run(
-        Comparison(a, b, data, out=out, force=force, options=Options(device=device, pools=("max",)), command=_command())
-    )
+    options = Options(device=device, pools=("max",))
+    _run(Comparison(a, b, data, out=out, force=force, options=options, command=command_line()))
 
 
 @app.command()
@@ -232,7 +233,7 @@ def filter_(
     """Write pictures as a filter shows them; beside the folder, OUT.png is a sheet to look at, OUT.json a record."""
     from repalign.filtering import filter_pictures
 
-    done = filter_pictures(name, data, out, force, skip_unreadable, limit, seed, _track, _command())
+    done = filter_pictures(name, data, out, force, skip_unreadable, limit, seed, track, command_line())
     print("\n".join(done.lines))  # plain: rich would read brackets in paths as markup
 
 
@@ -247,7 +248,7 @@ def models() -> None:
 
 
 @app.command()
-def report(study: Annotated[Path, typer.Argument(help="A study folder.")]) -> None:
+def report(study: Annotated[Path, typer.Argument(help="A study, diagnosis or run folder.")]) -> None:
     """Draw a study's figures and page again from its saved files."""
     from repalign.report import render
 
@@ -276,6 +277,8 @@ def main() -> None:
 
 def _left_behind(arguments: list[str]) -> str:
     """Say what stays of a command that was stopped."""
+    if arguments[:1] == ["distill"]:
+        return "finished epochs are kept, and --resume with the same --out goes on"
     if arguments[:1] != ["study"]:
         return "nothing was written"
     again = "the same command without --force" if "--force" in arguments else "the same command"
@@ -288,43 +291,14 @@ def _run(comparison: "Comparison") -> None:
     from repalign.report.table import closing_table
     from repalign.study import run
 
-    folder = run(comparison, _track)
+    folder = run(comparison, track)
     if os.environ.get("RANK", "0") == "0":  # of several processes, one has written it
         _print(closing_table(read_study(folder)))
-
-
-@contextmanager
-def _track(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar with rate and time left on a terminal, nothing when the output is piped."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(label, total=total or None, rate="")
-
-        def advance(count: int) -> None:
-            progress.advance(task, count)
-            speed = progress.tasks[0].speed
-            progress.update(task, rate=f"{speed:.0f}/s" if speed else "")
-
-        yield advance
 
 
 def _names(listed: str) -> tuple[str, ...]:
     """Split a list of names at its commas; `none` is an empty one."""
     return () if listed == "none" else tuple(filter(None, listed.split(",")))
-
-
-def _command() -> str:
-    return shlex.join(["repalign", *sys.argv[1:]])
 
 
 def _print(what: Any) -> None:  # noqa: ANN401  anything rich can print

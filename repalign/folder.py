@@ -9,16 +9,16 @@ from pathlib import Path
 from repalign.errors import InputError
 
 
-def check_out(out: Path, force: bool) -> None:
-    """Raise InputError unless `out` can become a study folder."""
+def check_out(out: Path, force: bool, kind: str = "study") -> None:
+    """Raise InputError unless `out` can become a folder of that kind, whose main file is `KIND.json`."""
     if not out.parent.is_dir():
         raise InputError(f"--out {out}: the folder {out.parent} does not exist; make it first")
     if not out.exists():
         return
     if not force:
         raise InputError(f"--out {out} exists; choose another name, or give --force to replace it")
-    if not (out / "study.json").is_file():
-        raise InputError(f"--out {out} exists and is no study folder, so --force won't replace it; choose another")
+    if not (out / f"{kind}.json").is_file():
+        raise InputError(f"--out {out} exists and is no {kind} folder, so --force won't replace it; choose another")
 
 
 @contextmanager

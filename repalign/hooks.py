@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -82,15 +83,23 @@ class _Enough(BaseException):
         self.of = of
 
 
-def first_tensor(output: object) -> Tensor | None:
-    """Find the tensor in a module's output: itself, or the first one inside a tuple, list or mapping."""
+def first_tensor(output: object, batch: int | None = None) -> Tensor | None:
+    """Find the tensor in a module's output: itself, or the first one inside a tuple, list or mapping.
+
+    Where some of several have `batch` rows, the first of those.
+    """
+    every = list(_tensors(output))
+    return next((x for x in every if x.ndim and len(x) == batch), every[0] if every else None)
+
+
+def _tensors(output: object) -> Iterator[Tensor]:
     if isinstance(output, Tensor):
-        return output
+        yield output
     if isinstance(output, Mapping):
         output = list(output.values())
     if isinstance(output, tuple | list):
-        return next((found for item in output if (found := first_tensor(item)) is not None), None)
-    return None
+        for item in output:
+            yield from _tensors(item)
 
 
 @contextmanager
@@ -119,37 +128,40 @@ def record(
 
     The reducer runs inside the hook, at once: a module after the hooked one may write into the same memory
     (an in-place ReLU does). It must return memory of its own. Tuple, list and dict outputs give their first
-    tensor. `reported` is called after each layer. With `inputs`, what a submodule is given is recorded in place of
-    what it gives; without `detach`, gradients flow back through what is recorded.
+    tensor, or the first that has a row for each of the network's inputs. `reported` is called after each layer.
+    With `inputs`, what a submodule is given is recorded in place of what it gives; without `detach`, gradients flow
+    back through what is recorded.
 
     Raises LayerError when a layer does not exist, gives no tensor, or runs twice in one forward pass.
     """
     modules = dict(module.named_modules())
     recording = Recording(tuple(reducers))
+    batch: list[int] = []
 
-    def hook(name: str, reduce: Reducer) -> Callable[[nn.Module, object, object], None]:
-        def save(_module: nn.Module, given: object, output: object) -> None:
-            if name in recording.values:
-                raise LayerError(
-                    f"layer {name!r} runs more than once in a forward pass, so it has no single output; "
-                    "choose the layers around it"
-                )
-            seen = given if inputs else output
-            tensor = first_tensor(seen)
-            if tensor is None:
-                raise LayerError(f"layer {name!r} gives no tensor but {type(seen).__name__}; choose another")
-            recording.values[name] = reduce(tensor.detach() if detach else tensor)
-            if reported is not None:
-                reported()
+    def count(_module: nn.Module, given: object, named: object) -> None:
+        x = first_tensor((given, named))
+        batch[:] = [len(x)] if x is not None and x.ndim else []
 
-        return save
+    def save(name: str, _module: nn.Module, given: object, output: object) -> None:
+        if name in recording.values:
+            raise LayerError(
+                f"layer {name!r} runs more than once in a forward pass, so it has no single output; "
+                "choose the layers around it"
+            )
+        seen = given if inputs else output
+        tensor = first_tensor(seen, *batch)
+        if tensor is None:
+            raise LayerError(f"layer {name!r} gives no tensor but {type(seen).__name__}; choose another")
+        recording.values[name] = reducers[name](tensor.detach() if detach else tensor)
+        if reported is not None:
+            reported()
 
-    handles = []
+    handles = [module.register_forward_pre_hook(count, with_kwargs=True)]
     try:
-        for name, reduce in reducers.items():
+        for name in reducers:
             if name not in modules:
                 raise LayerError(f"there is no layer {name!r} in {type(module).__name__}")
-            handles.append(modules[name].register_forward_hook(hook(name, reduce)))
+            handles.append(modules[name].register_forward_hook(partial(save, name)))
         yield recording
     finally:
         for handle in handles:
@@ -161,29 +173,23 @@ def trace(module: nn.Module, example: Tensor) -> list[Call]:
     calls: dict[str, Call] = {}
     clock = iter(range(10**9))
 
-    def start(name: str) -> Callable[[nn.Module, object], None]:
-        def note(submodule: nn.Module, _inputs: object) -> None:
-            calls.setdefault(name, Call(name, submodule, next(clock)))
+    def start(name: str, submodule: nn.Module, _inputs: object) -> None:
+        calls.setdefault(name, Call(name, submodule, next(clock)))
 
-        return note
-
-    def finish(name: str) -> Callable[[nn.Module, object, object], None]:
-        def note(_submodule: nn.Module, _inputs: object, output: object) -> None:
-            call, tensor = calls[name], first_tensor(output)
-            call.calls += 1
-            if call.calls == 1:
-                call.finished = next(clock)
-                floating = tensor is not None and tensor.is_floating_point()
-                call.shape = tuple(tensor.shape) if tensor is not None and floating else None
-
-        return note
+    def finish(name: str, _submodule: nn.Module, _inputs: object, output: object) -> None:
+        call, tensor = calls[name], first_tensor(output, len(example))
+        call.calls += 1
+        if call.calls == 1:
+            call.finished = next(clock)
+            floating = tensor is not None and tensor.is_floating_point()
+            call.shape = tuple(tensor.shape) if tensor is not None and floating else None
 
     handles = []
     try:
         for name, submodule in module.named_modules():
             if name:
-                handles.append(submodule.register_forward_pre_hook(start(name)))
-                handles.append(submodule.register_forward_hook(finish(name)))
+                handles.append(submodule.register_forward_pre_hook(partial(start, name)))
+                handles.append(submodule.register_forward_hook(partial(finish, name)))
         with torch.inference_mode():
             module(example)
     finally:

@@ -12,12 +12,13 @@ ROOT = Path(repalign.__file__).parent
 LEVELS = [
     "errors types arithmetic memory stack progress together",
     "cache hooks projection pooling encoders stimuli filters metrics twosample",
-    "spectrum subset forward decoding chunks gathered extract embedding align streaming wrap infer precision subjects",
+    "spectrum subset forward decoding chunks gathered extract embedding align streaming wrap infer precision subjects "
+    "distill diagnosis",
     "report",
     "folder viewing filtering storage rows side pairing running kept incoming onepass projected sides "
     "measuring controls optics conditions tables description api",
-    "study design parts gather many",
-    "cache_cli cli __main__",
+    "study design parts gather many teaching diagnosed diagnosing distilling",
+    "terminal cache_cli diagnose_cli distill_cli cli __main__",
 ]
 ORDER = [name for level in LEVELS for name in level.split()]
 FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")

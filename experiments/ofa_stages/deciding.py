@@ -54,7 +54,11 @@ def decide(student: dict[str, Tensor], teacher: dict[str, Tensor], tau: float) -
     to_last = [x[:, -1] for x in (sure.alignment.scores, sure.ci_low, sure.ci_high)]
     found = [
         _decision(gap(*to_stage, tau), order=np.argsort(-to_stage[0]), values=to_stage[0]),
-        _decision(lag(matrix), order=np.argsort(-_depth_of_match(matrix)), values=_depth_of_match(matrix)),
+        _decision(
+            lag(matrix, sure.ci_low[:, :-1], sure.ci_high[:, :-1]),
+            order=np.argsort(-_depth_of_match(matrix)),
+            values=_depth_of_match(matrix),
+        ),
         _decision(knee(*to_last), order=rows, values=last),
     ]
     numbers = {"cka": matrix.tolist(), "penultimate": last.tolist(), "ci_low": sure.ci_low.tolist()}

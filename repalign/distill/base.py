@@ -2,8 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, NoReturn, Self
+from typing import ClassVar, NoReturn
 
 import torch
 from jaxtyping import Float
@@ -35,8 +34,8 @@ class Distiller(nn.Module, ABC):
     expects other pictures than the student (another size or normalisation). `distiller.student` is the network that was
     given, without hooks or wrappers, at any time. `criterion` compares logits, in float32 at least, with `y`.
 
-    Raises InputError when either network can't run `example (b, 3, h, w)` or gives other than `num_classes` logits, when
-    the two share parameters, and when a method that needs a teacher gets None.
+    Raises InputError when either network can't run `example (b, 3, h, w)` or gives other than `num_classes` logits,
+    when the two share parameters, and when a method that needs a teacher gets None.
     """
 
     needs_teacher: ClassVar[bool] = True
@@ -51,7 +50,7 @@ class Distiller(nn.Module, ABC):
             raise InputError(f"{type(self).__name__} learns from a teacher, but was given None; CEDistiller needs none")
         self.student, self.teacher = student, NoTeacher() if teacher is None else teacher
         if {id(p) for p in student.parameters()} & {id(p) for p in self.teacher.parameters()}:
-            raise InputError("student and teacher share parameters, and the teacher's stay as they are; give a deepcopy")
+            raise InputError("student and teacher share parameters, and the teacher's are frozen; give a deepcopy")
         self.num_classes, self.criterion, self.ground_truth = num_classes, criterion, ground_truth
         self.teacher_input = teacher_input or nn.Identity()
         for fixed in self._fixed():
@@ -66,7 +65,7 @@ class Distiller(nn.Module, ABC):
     def forward(self, x: Tensor, y: Tensor, index: Tensor | None = None) -> tuple[Losses, Float[Tensor, "n c"]]:
         """Compute the parts of the objective and the student's logits for a batch."""
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> "Distiller":
         """Set the student's mode; the teacher stays in eval."""
         super().train(mode)
         for fixed in self._fixed():
@@ -120,9 +119,11 @@ class Distiller(nn.Module, ABC):
         Raises InputError when it belongs to another student, or to a method with other parts.
         """
         own = self.learned()
-        wrong = sorted(set(own) ^ set(state)) + sorted(k for k in set(own) & set(state) if own[k].shape != state[k].shape)
+        other = {k for k in set(own) & set(state) if own[k].shape != state[k].shape}
+        wrong = sorted(set(own) ^ set(state)) + sorted(other)
         if wrong:
-            raise InputError(f"the checkpoint does not fit this distiller: {', '.join(wrong[:5])}; give it the same setup")
+            named = ", ".join(wrong[:5])
+            raise InputError(f"the checkpoint does not fit this distiller: {named}; build it as when it was saved")
         self.load_state_dict(state, strict=False)
 
     def _fixed(self) -> list[nn.Module]:
@@ -147,27 +148,6 @@ class NoTeacher(nn.Module):
         Raises InputError.
         """
         raise InputError("this distiller has no teacher to run; give it one")
-
-
-@dataclass(frozen=True)
-class Ending:
-    """The linear layer that gives a network's logits, and the width of what it is given."""
-
-    classifier: str
-    width: int
-
-
-def ending(name: str, seen: Anatomy) -> Ending:
-    """Find where a network's penultimate representation is.
-
-    Raises InputError naming the network when it ends in no linear layer.
-    """
-    if seen.classifier is None or seen.width is None:
-        raise InputError(
-            f"{name} ends in no linear layer, so it has no penultimate representation to compare; choose a method that "
-            "needs the logits alone: kd, dkd, dist or ofa"
-        )
-    return Ending(seen.classifier, seen.width)
 
 
 def check_classes(student: int, teacher: int, num_classes: int) -> None:

@@ -23,7 +23,8 @@ def check_pair(student: Tensor, teacher: Tensor, what: str = "logits", axes: str
     """Raise InputError unless both have one shape, with as many axes as `axes` names."""
     if student.shape != teacher.shape or student.ndim != axes.count(",") + 1:
         raise InputError(
-            f"student {what} {tuple(student.shape)} and teacher {what} {tuple(teacher.shape)} must have one shape ({axes})"
+            f"student {what} {tuple(student.shape)} and teacher {what} {tuple(teacher.shape)} must have one shape "
+            f"({axes})"
         )
 
 
@@ -36,20 +37,25 @@ def check_rows(student: Tensor, teacher: Tensor, what: str) -> None:
         )
 
 
-def check_positive(**knobs: float) -> None:
+def check_positive(**knobs: float | int) -> None:
     """Raise InputError for a value that isn't positive and finite."""
     for name, value in knobs.items():
         if not 0 < value < inf:
             raise InputError(f"{name} must be positive and finite, not {value}")
 
 
-def check_weights(**weights: float) -> None:
+def check_weights(**weights: float | int) -> None:
     """Raise InputError for a weight that is negative or not finite, and where none is left to train with."""
     for name, value in weights.items():
         if not 0 <= value < inf:
             raise InputError(f"the weight {name} must be finite and 0 or more, not {value}")
     if not any(weights.values()):
         raise InputError(f"the weights {', '.join(weights)} are all 0, so there is nothing to learn; raise one")
+
+
+def bounds(numbers: Int[Tensor, " n"]) -> list[int]:
+    """Find the least and the greatest number, 0 and 0 of none, waiting for a GPU only once."""
+    return torch.stack(numbers.aminmax()).tolist() if len(numbers) else [0, 0]
 
 
 def target_labels(targets: Tensor, logits: Tensor) -> Int[Tensor, " n"]:
@@ -64,6 +70,7 @@ def target_labels(targets: Tensor, logits: Tensor) -> Int[Tensor, " n"]:
         return targets.argmax(1).to(logits.device)
     if targets.is_floating_point():
         raise InputError(f"targets of shape (n,) are labels, whole numbers from 0, not {targets.dtype}")
-    if n and (int(targets.min()) < 0 or int(targets.max()) >= classes):
-        raise InputError(f"targets run from {int(targets.min())} to {int(targets.max())}; there are {classes} classes")
+    low, high = bounds(targets)
+    if low < 0 or high >= classes:
+        raise InputError(f"targets run from {low} to {high}; there are {classes} classes")
     return targets.to(logits.device, torch.long)

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from repalign.distill.base import Criterion, Distiller, Losses, cross_entropy
 from repalign.distill.heads import build_head
 from repalign.distill.logits import check_weights
-from repalign.distill.networks import run
+from repalign.distill.networks import has_class_token, run
 from repalign.distill.ofa_loss import branch_loss, check_knobs, teach
 from repalign.distill.stages import choose_stages
 from repalign.errors import InputError
@@ -46,7 +45,7 @@ class OFADistiller(Distiller):
             check_knobs(each, temperature, variant)
         check_weights(ground_truth=ground_truth, logits=logits, branches=branches if self.chosen else 0.0)
         width = max(self.seen.width or 0, self.seen_teacher.width or 0) or num_classes
-        token = bool(getattr(student, "has_class_token", True))
+        token = has_class_token(student)
         heads = {f"stage{s.number}": build_head(s, every, num_classes, width, token) for s in self.chosen}
         self.heads = nn.ModuleDict({name: self.beside_student(head) for name, head in heads.items()})
         self.heads.requires_grad_(branches > 0)
@@ -71,5 +70,5 @@ def _spread(gamma: float | Sequence[float], branches: int) -> tuple[float, ...]:
     if isinstance(gamma, int | float):
         return (float(gamma),) * (branches + 1)
     if len(gamma) != branches + 1:
-        raise InputError(f"gamma has {len(gamma)} values; {branches} branches and the logits need {branches + 1}, or one")
+        raise InputError(f"gamma has {len(gamma)} values; {branches} branches and the logits need {branches + 1}, or 1")
     return tuple(map(float, gamma))

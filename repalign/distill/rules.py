@@ -87,12 +87,15 @@ def monotone_path(matrix: Float[np.ndarray, "ks kt"]) -> tuple[int, ...]:
     return tuple(j + 1 for j in reversed(path))
 
 
-def lag(matrix: Float[np.ndarray, "ks kt"]) -> Choice:
+def lag(
+    matrix: Float[np.ndarray, "ks kt"], ci_low: Float[np.ndarray, "ks kt"], ci_high: Float[np.ndarray, "ks kt"]
+) -> Choice:
     """Keep the student stages whose match in the teacher is shallower than their proportional depth.
 
-    `matrix` holds the debiased CKA of every student stage with every teacher stage; the match is `monotone_path`'s. A
-    stage that still does what the teacher does earlier lags behind. Source: this project's rule; matching layers by CKA
-    along a monotone path is known from the transfer of adapters between models (LoRASuite).
+    `matrix` holds the debiased CKA of every student stage with every teacher stage, `ci_low` and `ci_high` its
+    interval, which is told and decides nothing; the match is `monotone_path`'s. A stage that still does what the
+    teacher does earlier lags behind. Source: this project's rule; matching layers by CKA along a monotone path is known
+    from the transfer of adapters between models (LoRASuite).
     """
     if not np.isfinite(matrix).all():
         return Choice("lag", (), (), False, "a pair of stages has no similarity")
@@ -101,7 +104,8 @@ def lag(matrix: Float[np.ndarray, "ks kt"]) -> Choice:
         expected = proportional(k, *matrix.shape)
         behind = match < expected
         place = "shallower than" if behind else "the same as" if match == expected else "deeper than"
-        numbers = f"CKA {matrix[k - 1, match - 1]:.2f} there, {matrix[k - 1, expected - 1]:.2f} here"
+        there, here = (_told(matrix, ci_low, ci_high, (k - 1, j - 1)) for j in (match, expected))
+        numbers = f"CKA {there} there" if match == expected else f"CKA {there} there, {here} here"
         said = f"stage {k} matches the teacher's stage {match}, {place} its proportional stage {expected}"
         reasons.append(f"{said} ({numbers}): {'kept' if behind else 'left out'}")
         if behind:
@@ -131,10 +135,15 @@ def knee(
     if ci_low[at] <= chord[at] <= ci_high[at]:
         return Choice("knee", (), (), False, f"no knee: {told}, within its interval")
     reasons = tuple(
-        f"stage {k}: CKA {similarity[k - 1]:.2f} to the teacher's penultimate layer, "
+        f"stage {k}: CKA {_told(similarity, ci_low, ci_high, k - 1)} to the teacher's penultimate layer, "
         f"{'from the knee on: kept' if k > at else 'before the knee: left out'}"
         for k in range(1, count + 1)
     )
     return Choice(
         "knee", tuple(range(at + 1, count + 1)), (*reasons[:at], f"{reasons[at]} ({told})", *reasons[at + 1 :])
     )
+
+
+def _told(value: np.ndarray, low: np.ndarray, high: np.ndarray, at: int | tuple[int, int]) -> str:
+    """Write a number with its interval."""
+    return f"{value[at]:.2f} [{low[at]:.2f}, {high[at]:.2f}]"

@@ -35,11 +35,12 @@ def find_layers(module: nn.Module, example: Tensor) -> tuple[Layer, ...]:
         raise LayerError(f"{type(module).__name__} runs no layer with a float output of 2 to 4 axes, batch first")
     size = (int(example.shape[-2]), int(example.shape[-1]))
     default_nhwc = _mostly_nhwc(calls, size)
+    declared = getattr(module, "num_prefix_tokens", 0)  # 9 tokens may be 3 × 3 of them, or 2 × 2 and 5 before
     roles = _roles(module, calls)
     anchors = [i for i, c in enumerate(calls) if c.name in roles]
     depths = np.interp(range(len(calls)), anchors, np.linspace(0, 1, len(anchors)) if len(anchors) > 1 else [1.0])
     return tuple(
-        _layer(call, roles.get(call.name, "inner"), float(depth), size, default_nhwc)
+        _layer(call, roles.get(call.name, "inner"), float(depth), size, default_nhwc, declared)
         for call, depth in zip(calls, depths, strict=True)
     )
 
@@ -186,9 +187,9 @@ def _is_grid(shape: tuple[int, ...], size: tuple[int, int]) -> bool:
     return abs(shape[0] * size[1] - shape[1] * size[0]) <= slack
 
 
-def _token_grid(tokens: int, size: tuple[int, int]) -> tuple[int, tuple[int, int] | None]:
-    """Split a token count into prefix tokens and a grid of the picture's aspect ratio."""
-    for prefix in range(min(MOST_PREFIX_TOKENS, tokens - 1) + 1):
+def _token_grid(tokens: int, size: tuple[int, int], declared: int) -> tuple[int, tuple[int, int] | None]:
+    """Split a token count into prefix tokens, as many as declared if that fits, and a grid of the picture's ratio."""
+    for prefix in sorted(range(min(MOST_PREFIX_TOKENS, tokens - 1) + 1), key=lambda count: count != declared):
         area = tokens - prefix
         height = isqrt(area * size[0] // size[1])
         if height and area % height == 0 and height * size[1] == area // height * size[0]:
@@ -196,14 +197,14 @@ def _token_grid(tokens: int, size: tuple[int, int]) -> tuple[int, tuple[int, int
     return 0, None
 
 
-def _layer(call: Call, role: Role, depth: float, size: tuple[int, int], default_nhwc: bool) -> Layer:
+def _layer(call: Call, role: Role, depth: float, size: tuple[int, int], default_nhwc: bool, declared: int) -> Layer:
     assert call.shape is not None  # _usable has seen to it
     shape = call.shape[1:]
     layout: Layout = "vector"
     prefix, grid = 0, None
     if len(shape) == 2:
         layout = "tokens"
-        prefix, grid = _token_grid(shape[0], size)
+        prefix, grid = _token_grid(shape[0], size, declared)
     elif len(shape) == 3:
         channels = _channels(shape, size)
         nhwc = default_nhwc if channels == "unclear" else channels == "nhwc"

@@ -8,13 +8,14 @@ __all__ = ["read_study", "render"]
 
 
 def render(study_path: Path) -> Path:
-    """Draw figures and page of a saved study again; return the path of `report.html`.
+    """Draw figures and page of a saved study, diagnosis or distillation again; return the path of `report.html`.
 
-    The same folder gives the same bytes. Raises InputError when `study_path` is no study folder or is damaged.
+    The same folder gives the same bytes. Raises InputError when `study_path` is no such folder or is damaged.
     """
     from repalign.report.figures import write_whole
 
-    text = _render_many(study_path) if read_kind(study_path) == "study" else _render_pair(study_path)
+    draw = {"study": _render_many, "diagnosis": _render_diagnosis, "distillation": _render_distillation}
+    text = draw.get(read_kind(study_path), _render_pair)(study_path)
     return write_whole(study_path / "report.html", text.encode("utf-8"))
 
 
@@ -38,4 +39,28 @@ def _render_many(study_path: Path) -> str:
     study = read_many(study_path)
     text = many_page(study)
     draw_many_figures(study)
+    return text
+
+
+def _render_diagnosis(folder: Path) -> str:
+    """Draw the figures of a diagnosis and return its page."""
+    from repalign.report.diagnosis.figures import draw_diagnosis_figures
+    from repalign.report.diagnosis.folder import read_diagnosis
+    from repalign.report.diagnosis.page import diagnosis_page
+
+    found = read_diagnosis(folder)
+    text = diagnosis_page(found)
+    draw_diagnosis_figures(found)
+    return text
+
+
+def _render_distillation(folder: Path) -> str:
+    """Draw the figures of a distillation and return its page."""
+    from repalign.report.distillation.figures import draw_distillation_figures
+    from repalign.report.distillation.folder import read_distillation
+    from repalign.report.distillation.page import distillation_page
+
+    found = read_distillation(folder)
+    text = distillation_page(found)
+    draw_distillation_figures(found)
     return text

@@ -53,6 +53,17 @@ def draw_figures(study: Study) -> list[Path]:
     return written
 
 
+def draw_each(folder: Path, figures: Iterator[tuple[str, Figure]]) -> list[Path]:
+    """Draw named figures one after the other into the folder `figures` of a study's folder; return the files."""
+    place = folder / "figures"
+    place.mkdir(exist_ok=True)
+    written = []
+    with drawing():
+        for name, figure in figures:
+            written += save(figure, place / name)
+    return written
+
+
 @contextmanager
 def drawing() -> Iterator[None]:
     """Draw with our look whatever the user set, and without a word about letters that the font lacks."""

@@ -42,12 +42,12 @@ def heatmap_figure(study: Study, metric: Metric) -> Figure:
     total_w, total_h = figure.get_size_inches()
     axes = figure.add_axes((1.6 / total_w, 1.3 / total_h, width / total_w, height / total_h))
     muted = at_chance(study, metric)
-    _draw_cells(axes, scores, muted)
+    draw_cells(axes, scores, muted)
     _name_layers(axes, study)
     best = best_matches(study, metric)
     _mark_best(axes, best, scores.shape)
     if max(scores.shape) <= ANNOTATED:
-        _write_scores(axes, scores, muted)
+        write_scores(axes, scores, muted)
     bar = figure.add_axes(((1.6 + width + 0.18) / total_w, 1.3 / total_h, 0.15 / total_w, height / total_h))
     draw_bar(bar, metric, tail_end(study.lowest()))
     _write_titles(axes, study, metric)
@@ -62,7 +62,8 @@ def _map_size(la: int, lb: int) -> tuple[float, float]:
     return max(lb * cell, shortest), max(la * cell, shortest)
 
 
-def _draw_cells(axes: Axes, scores: np.ndarray, muted: np.ndarray) -> None:
+def draw_cells(axes: Axes, scores: np.ndarray, muted: np.ndarray) -> None:
+    """Paint the cells of a map: undefined ones hatched, muted ones struck through."""
     la, lb = scores.shape
     if np.isnan(scores).any():
         axes.add_patch(
@@ -102,18 +103,21 @@ def _mark_best(axes: Axes, best: np.ndarray, shape: tuple[int, ...]) -> None:
     """Frame the best match of each row, or dot it where cells are small."""
     rows = np.flatnonzero(best >= 0) if shape[1] > 1 else np.array([], dtype=int)
     if max(shape) <= ANNOTATED * 3:
-        for i in rows:
-            for colour, line in (("white", 2.6), (INK, 1.1)):
-                axes.add_patch(
-                    Rectangle(
-                        (best[i] - 0.46, i - 0.46), 0.92, 0.92, fill=False, edgecolor=colour, linewidth=line, zorder=3
-                    )
-                )
+        frame_cells(axes, [(int(i), int(best[i])) for i in rows])
         return
     axes.scatter(best[rows], rows, s=5, c="white", edgecolors=INK, linewidths=0.4, zorder=3)
 
 
-def _write_scores(axes: Axes, scores: np.ndarray, muted: np.ndarray) -> None:
+def frame_cells(axes: Axes, cells: list[tuple[int, int]]) -> None:
+    """Draw a frame around each of some cells."""
+    for i, j in cells:
+        for colour, line in (("white", 2.6), (INK, 1.1)):
+            look: dict[str, Any] = {"fill": False, "edgecolor": colour, "linewidth": line, "zorder": 3}
+            axes.add_patch(Rectangle((j - 0.46, i - 0.46), 0.92, 0.92, **look))
+
+
+def write_scores(axes: Axes, scores: np.ndarray, muted: np.ndarray) -> None:
+    """Write each cell's number in the ink that reads on it."""
     light = is_light(score_rgba(scores, muted))
     for (i, j), value in np.ndenumerate(scores):
         if not np.isnan(value):

@@ -52,7 +52,8 @@ class Cell:
 class Map:
     """One heatmap: `wide` and `narrow` are names for two widths of page, rows first.
 
-    `rests_on` says in a few words where intervals and p-values come from.
+    `rests_on` says in a few words where intervals and p-values come from; `path` is a line along the cells' borders
+    and `stops` dots on it, in per mille of the map.
     """
 
     metric: Metric
@@ -71,14 +72,35 @@ class Map:
     has_muted: bool
     has_undefined: bool
     rests_on: str
+    path: str = ""
+    stops: str = ""
 
 
 def make_map(study: Study, index: int) -> Map:
     """Prepare the heatmap of the study's metric number `index`."""
     metric = study.metrics[index]
-    scores, muted = study.matrix(metric), at_chance(study, metric)
+    scores = study.matrix(metric)
+    best = best_matches(study, metric) if scores.shape[1] > 1 else np.full(len(scores), -1)
+    return lay_map(
+        metric,
+        index,
+        scores,
+        at_chance(study, metric),
+        (study.a.layers, study.b.layers),
+        best=best.tolist(),
+        marked=[(i, j) for i, j in enumerate(best.tolist()) if j >= 0],
+        alt=_alt(study, metric, scores),
+        rests_on=brief(study, metric),
+    )
+
+
+def lay_map(
+    metric: Metric, index: int, scores: Float[np.ndarray, "la lb"], muted: Bool[np.ndarray, "la lb"],
+    layers: tuple[tuple[str, ...], tuple[str, ...]], *, best: list[int], marked: list[tuple[int, int]], alt: str,
+    rests_on: str = "", way: tuple[str, str] = ("", ""),
+) -> Map:  # fmt: skip
+    """Lay out a heatmap: `best` is the column most alike of each row, −1 for none, `marked` the cells in a frame."""
     rows, columns = scores.shape
-    best = best_matches(study, metric) if columns > 1 else np.full(rows, -1)
     small = max(rows, columns) <= ANNOTATED
     return Map(
         metric=metric,
@@ -86,17 +108,19 @@ def make_map(study: Study, index: int) -> Map:
         rows=rows,
         columns=columns,
         picture=png_uri(paint(scores, muted)),
-        alt=_alt(study, metric, scores),
+        alt=alt,
         aspect=float(np.clip(columns / rows, 0.7, 1.6)),
         framed=max(rows, columns) <= FRAMED,
-        wide=(_names(study.a.layers, 24, 22, up=True), _names(study.b.layers, 20, 22)),
-        narrow=(_names(study.a.layers, 13, 13, up=True), _names(study.b.layers, 14, 13)),
-        best=tuple(_cell(i, j, rows, columns) for i, j in enumerate(best.tolist()) if j >= 0),
-        best_columns=" ".join(str(j) for j in best),
+        wide=(_names(layers[0], 24, 22, up=True), _names(layers[1], 20, 22)),
+        narrow=(_names(layers[0], 13, 13, up=True), _names(layers[1], 14, 13)),
+        best=tuple(_cell(i, j, rows, columns) for i, j in marked),
+        best_columns=" ".join(map(str, best)),
         numbers=_numbers(scores, muted) if small else (),
         has_muted=bool(muted.any()),
         has_undefined=bool(np.isnan(scores).any()),
-        rests_on=brief(study, metric),
+        rests_on=rests_on,
+        path=way[0],
+        stops=way[1],
     )
 
 

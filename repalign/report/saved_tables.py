@@ -15,22 +15,26 @@ TEST_NUMBERS = ("statistic", "null_mean", "p", "p_adjusted", "q", "n", "n_groups
 
 
 def read_table(
-    file: Path, names: tuple[str, ...], numbers: tuple[str, ...], later: tuple[str, ...] = ()
+    file: Path,
+    names: tuple[str, ...],
+    numbers: tuple[str, ...],
+    later: tuple[str, ...] = (),
+    again: str = "run the study again",
 ) -> pd.DataFrame:
     """Read a CSV with its names as text (a layer may be called "NA") and its numbers as float64.
 
-    `later` are columns of numbers that older studies lack; there they are NaN. Raises InputError when the file is
-    not there, can't be read, lacks a column or holds a word where a number belongs.
+    `later` are columns of numbers that older studies lack; there they are NaN. `again` is the remedy. Raises
+    InputError when the file is not there, can't be read, lacks a column or holds a word where a number belongs.
     """
     if not file.is_file():
-        raise InputError(f"{file.parent} has no {file.name}; run the study again")
+        raise InputError(f"{file.parent} has no {file.name}; {again}")
     try:
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
     except (ValueError, OSError) as error:
-        raise InputError(f"{file} can't be read ({error}); run the study again") from error
+        raise InputError(f"{file} can't be read ({error}); {again}") from error
     missing = [name for name in names + numbers if name not in table.columns]
     if missing:
-        raise InputError(f"{file} lacks the columns {', '.join(missing)}; run the study again")
+        raise InputError(f"{file} lacks the columns {', '.join(missing)}; {again}")
     for name in later:
         if name not in table.columns:
             table[name] = ""

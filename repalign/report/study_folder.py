@@ -16,7 +16,10 @@ from repalign.report.saved_conditions import Conditions
 from repalign.report.saved_tables import read_points, read_table, read_tests, texts
 
 FORMAT = 1
-KINDS = ("compare", "study")
+FILES = {"study.json": ("compare", "study"), "diagnosis.json": ("diagnosis",), "run.json": ("distillation",)}
+"""The file that says what a folder holds, and the kinds it may name, the first where it names none."""
+
+AGAIN = {"study.json": "run the study again", "diagnosis.json": "diagnose again", "run.json": "distil again"}
 NUMBERS = ("n", "value", "se", "ci_low", "ci_high", "null_mean", "p", "q")
 LATER_NUMBERS = ("p_adjusted", "independent")
 NAMES = ("encoder_a", "filter_a", "layer_a", "encoder_b", "filter_b", "layer_b", "metric", "options")
@@ -58,40 +61,45 @@ def read_study(path: Path) -> Study:
 
 
 def read_meta(path: Path, kind: str, needed: tuple[str, ...]) -> dict[str, Any]:
-    """Read `study.json` of a study of one kind, with the keys that this kind needs.
+    """Read `study.json`, or the file that takes its place, of a folder of one kind, with the keys that this kind needs.
 
     Raises InputError when it is not there, is damaged, is of another format or kind, or lacks a key.
     """
-    file, meta = path / "study.json", _read_json(path)
+    name = next(name for name, kinds in FILES.items() if kind in kinds)
+    meta = _read_json(path / name)
     missing = [key for key in needed if key not in meta]
     if missing:
-        raise InputError(f"{file} lacks {', '.join(missing)}; run the study again")
+        raise InputError(f"{path / name} lacks {', '.join(missing)}; {AGAIN[name]}")
     if meta["kind"] != kind:
-        raise InputError(f"{file} is of kind {meta['kind']!r}, and a study of kind {kind!r} was asked for")
+        raise InputError(f"{path / name} is of kind {meta['kind']!r}, and a study of kind {kind!r} was asked for")
     return meta
 
 
 def read_kind(path: Path) -> str:
-    """Tell of which kind a study is, "" when it doesn't say; raises InputError as `read_meta` does."""
-    return str(_read_json(path).get("kind", ""))
+    """Tell of which kind a folder is, "" when it doesn't say; raises InputError as `read_meta` does."""
+    name = next((name for name in FILES if (path / name).is_file()), "study.json")
+    return str(_read_json(path / name).get("kind", ""))
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    file = path / "study.json"
+def _read_json(file: Path) -> dict[str, Any]:
     if not file.is_file():
-        raise InputError(f"{path} is no study folder (it has no study.json); give the folder that --out named")
+        other = f", nor {' or '.join(list(FILES)[1:])}" if file.name == "study.json" else ""
+        raise InputError(
+            f"{file.parent} is no study folder (it has no {file.name}{other}); give the folder that --out named"
+        )
+    again, kinds = AGAIN[file.name], FILES[file.name]
     try:
         meta = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{file} is damaged ({error}); run the study again") from error
+        raise InputError(f"{file} is damaged ({error}); {again}") from error
     found = meta.get("format") if isinstance(meta, dict) else None
     if found != FORMAT:
         raise InputError(
             f"{file} has format {found!r} and this repalign reads format {FORMAT}; "
-            "use the repalign that wrote it or run the study again"
+            f"use the repalign that wrote it or {again}"
         )
-    if meta.get("kind", KINDS[0]) not in KINDS:
-        known = " and ".join(map(repr, KINDS))
+    if meta.get("kind", kinds[0]) not in kinds:
+        known = " and ".join(map(repr, kinds))
         raise InputError(f"{file} is of kind {meta['kind']!r}; this repalign draws reports of kind {known}")
     return meta
 

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from repalign.errors import InputError, unknown
-from repalign.stimuli import array, bundled, folder, hf_stream, manifest, video, wds, wds_stream
+from repalign.stimuli import array, bundled, folder, hf_stream, manifest, torchvision_data, video, wds, wds_stream
 from repalign.stimuli.checks import existing, one_image, require_enough
 from repalign.stimuli.image import is_image
 from repalign.stimuli.paired import load_pair
@@ -17,6 +17,7 @@ STIMULI: dict[str, Callable[[str], Stimuli]] = {
     "bundled": bundled.load,
     "folder": folder.load,
     "manifest": manifest.load,
+    "torchvision": torchvision_data.load,
     "video": video.load,
     "wds": wds.load,
 }
@@ -28,7 +29,8 @@ STREAMS: dict[str, Callable[[str, Skipped | None], Stream]] = {"hfdata": hf_stre
 SUFFIXES = {".csv": "manifest", ".npy": "array", ".npz": "array", ".tar": "wds"}
 ACCEPTED = (
     "a folder of images or of videos, a manifest (.csv with a column path), an array of pictures (.npy, .npz), "
-    "WebDataset shards (.tar, wds:PATH) or bundled photographs (bundled:photos, bundled:photos:colour)"
+    "WebDataset shards (.tar, wds:PATH), bundled photographs (bundled:photos, bundled:photos:colour) or a data set of "
+    "torchvision (torchvision:CIFAR10)"
 )
 
 

@@ -8,7 +8,8 @@ from fake_study import edit_meta, fake_study
 
 from repalign.errors import InputError
 from repalign.report import read_study, render
-from repalign.report.html import SCORE_PARTS, page
+from repalign.report.html import page
+from repalign.report.page_base import SCORE_PARTS
 
 EVIL = "</script><script>document.body.dataset.evil='yes'</script>"
 LOADS = re.compile(

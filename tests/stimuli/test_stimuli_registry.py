@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fashion import write_fashion
 from PIL import Image
 from tars import shard
 from test_stimuli_video import MPEG4, film
@@ -32,6 +33,7 @@ def specs(tmp_path):
         "bundled": "bundled:photos",
         "folder": f"{tmp_path}/cats/",
         "manifest": f"{tmp_path}/list.csv",
+        "torchvision": f"torchvision:FashionMNIST:root={write_fashion(tmp_path / 'zoo')},split=test",
         "video": f"{tmp_path}/clips/",
         "wds": f"{tmp_path}/a.tar",
     }
@@ -101,7 +103,7 @@ def test_a_missing_path_lists_what_is_accepted_or_near(specs, tmp_path):
 def test_an_unknown_prefix_and_no_name_at_all():
     with pytest.raises(InputError, match="unknown kind of stimuli 'bundle'; did you mean bundled"):
         load_stimuli("bundle:photos")
-    with pytest.raises(InputError, match="known: array, bundled, folder, hfdata, manifest, video, wds"):
+    with pytest.raises(InputError, match="known: array, bundled, folder, hfdata, manifest, torchvision, video, wds"):
         load_stimuli("zzz:photos")
     with pytest.raises(InputError, match="no stimuli were named; give a folder of images"):
         load_stimuli("")

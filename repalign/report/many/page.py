@@ -3,9 +3,7 @@
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from repalign.report.colours import LINES, LINES_ON_DARK, gradient, tail_end
 from repalign.report.many.control_chart import dumbbells
 from repalign.report.many.controls import contrasts, unmatched
 from repalign.report.many.depth import depth_curves
@@ -20,24 +18,18 @@ from repalign.report.many.saved import Condition, ManyStudy
 from repalign.report.many.sentences import PICKED, answer, brief_caveats, caveats, question
 from repalign.report.many.strip import many_strip
 from repalign.report.many.tested import tested_tables
-from repalign.report.wording import number
+from repalign.report.page_base import colour_scale, environment, line_looks
 
 
 def many_page(study: ManyStudy) -> str:
     """Write the whole page of a study."""
-    environment = Environment(
-        loader=PackageLoader("repalign.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     shown = [one for one in study.conditions if study.seen_under(one)]
-    return environment.get_template("study.html.j2").render(
+    template = environment().get_template("study.html.j2")
+    return template.render(
         study=study,
         looks=looks_of(study),
         families=family_looks(study),
-        lines=list(zip(LINES, LINES_ON_DARK, strict=True)),
+        lines=line_looks(),
         scale=_scale(study),
         depth=[_depth(study, one) for one in shown],
         heatmaps=[(one, small_maps(study, one, study.metrics[0])) for one in shown],
@@ -87,11 +79,5 @@ def _scale(study: ManyStudy) -> dict[str, Any]:
     first = study.metrics[0].id
     shown = [m[0][np.isfinite(m[0])] for (_, _, metric), m in study.scores.items() if metric == first]
     known = np.concatenate([np.zeros(1), *shown])
-    low = tail_end(float(known.min()))
-    marks = ([low] if low < 0 else []) + [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    return {
-        "gradient": gradient(low),
-        "marks": [(100 * (v - low) / (1 - low), number(v, 1)) for v in marks],
-        "undefined": any(np.isnan(m[0]).any() for (_, _, metric), m in study.scores.items() if metric == first),
-        "above": bool(known.max() > 1),
-    }
+    undefined = any(np.isnan(m[0]).any() for (_, _, metric), m in study.scores.items() if metric == first)
+    return {**colour_scale(float(known.min()), float(known.max())), "undefined": undefined}

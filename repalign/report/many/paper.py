@@ -70,9 +70,14 @@ def head(figure: Figure, title: str, said: str, families: ManyStudy | None = Non
 
 
 def say_below(figure: Figure, study: ManyStudy, below: float = 0.1) -> None:
-    """Write what must be said of every number, `below` inches under the figure's box."""
+    """Write what must be said of every number of a study, `below` inches under the figure's box."""
+    warn_below(figure, brief_caveats(study), below)
+
+
+def warn_below(figure: Figure, texts: list[str], below: float) -> None:
+    """Write warnings `below` inches under the figure's box."""
     width, height = figure.get_size_inches()
-    said = [line for text in brief_caveats(study) for line in textwrap.wrap(f"⚠ {text}", int(width * LETTERS_AN_INCH))]
+    said = [line for text in texts for line in textwrap.wrap(f"⚠ {text}", int(width * LETTERS_AN_INCH))]
     if said:
         figure.text(0, -below / height, "\n".join(said), va="top", ha="left", fontsize=7.5, color=WARN)
 

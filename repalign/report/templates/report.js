@@ -1,20 +1,19 @@
 "use strict";
-(() => {
-  addEventListener("error", (event) => { document.body.dataset.error = event.message; });
-  const cells = JSON.parse(document.getElementById("cells").textContent);
+addEventListener("error", (event) => { document.body.dataset.error = event.message; });
+
+function make(tag, name, text) {
+  const element = document.createElement(tag);
+  if (name) element.className = name;
+  if (text !== undefined) element.textContent = text;
+  return element;
+}
+
+// Maps and curves over the same layers of both sides, read together on one card.
+function explore(cells, maps, curves) {
   const rows = cells.a.layers.length;
   const columns = cells.b.layers.length;
-  const maps = [...document.querySelectorAll("[data-map]")];
-  const curves = [...document.querySelectorAll("[data-chart=curve]")];
   const card = make("div", "card");
   let at = null;
-
-  function make(tag, name, text) {
-    const element = document.createElement(tag);
-    if (name) element.className = name;
-    if (text !== undefined) element.textContent = text;
-    return element;
-  }
 
   function written(value, digits) {
     if (value === null || value === undefined) return "";
@@ -187,27 +186,32 @@
     });
   }
 
-  function copyButton() {
-    const code = document.getElementById("command");
-    const button = make("button", "", "Copy");
-    button.type = "button";
-    button.addEventListener("click", () => {
-      getSelection().selectAllChildren(code);
-      const done = () => { button.textContent = "Copied"; setTimeout(() => { button.textContent = "Copy"; }, 1500); };
-      if (navigator.clipboard) navigator.clipboard.writeText(code.textContent).then(done, () => { document.execCommand("copy"); done(); });
-      else { document.execCommand("copy"); done(); }
-    });
-    code.closest(".command").append(button);
-  }
-
   card.setAttribute("role", "status");
   card.hidden = true;
   document.body.append(card);
   [...maps, ...curves].forEach(listen);
   addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
   addEventListener("scroll", () => { if (!card.hidden && innerWidth > 640) hide(); }, { passive: true });
-  document.addEventListener("pointerdown", (event) => { if (!event.target.closest(".plot, .card")) hide(); });
-  copyButton();
-  document.body.classList.add("js");
-  document.body.dataset.ready = "yes";
-})();
+  document.addEventListener("pointerdown", (event) => { if (![card, ...maps, ...curves].some((one) => one.contains(event.target))) hide(); });
+}
+
+function copyButton(command) {
+  const code = command.querySelector("code");
+  const button = make("button", "", "Copy");
+  button.type = "button";
+  button.addEventListener("click", () => {
+    getSelection().selectAllChildren(code);
+    const done = () => { button.textContent = "Copied"; setTimeout(() => { button.textContent = "Copy"; }, 1500); };
+    if (navigator.clipboard) navigator.clipboard.writeText(code.textContent).then(done, () => { document.execCommand("copy"); done(); });
+    else { document.execCommand("copy"); done(); }
+  });
+  command.append(button);
+}
+
+[].concat(JSON.parse(document.getElementById("cells").textContent)).forEach((cells, group) => {
+  const found = (which) => [...document.querySelectorAll(which)].filter((plot) => Number(plot.dataset.group || 0) === group);
+  explore(cells, found("[data-map]"), found("[data-chart=curve]"));
+});
+document.querySelectorAll(".command").forEach(copyButton);
+document.body.classList.add("js");
+document.body.dataset.ready = "yes";

@@ -1,0 +1,1 @@
+"""The report of a diagnosis: where teacher and student part, and which stages deserve a branch."""

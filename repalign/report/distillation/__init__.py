@@ -1,0 +1,1 @@
+"""The report of a distillation: what training changed, and what the student's stages came to."""
