@@ -33,12 +33,14 @@ app.add_typer(cache_app, name="cache")
 app.command()(diagnose)
 app.command()(distill)
 
-Model = Annotated[str, typer.Option(help="Encoder: [source:]name[@weights], as in resnet50, pocket:vit, hf:org/name.")]
+Model = Annotated[
+    str, typer.Option(help=r"Encoder: \[source:]name\[@weights], as in resnet50, pocket:vit, hf:org/name.")
+]
 Data = Annotated[
     str | None,
     typer.Option(
         help="Stimuli: a folder, a .csv manifest, an .npy or .npz array, shards, on disk or streamed (wds:…), a "
-        "streamed Hugging Face data set (hfdata:…), or bundled:photos[:colour]."
+        "streamed Hugging Face data set (hfdata:…), or bundled:photos\\[:colour]."
     ),
 ]
 Out = Annotated[Path | None, typer.Option(help="Study folder to write; default: a new name in this folder.")]
@@ -77,7 +79,7 @@ def compare(
     ] = "mmd2,energy,sliced_wasserstein1",
     metric: Annotated[
         list[str] | None,
-        typer.Option(help="name[:key=value,…]; repeat for more. Default: cka_linear, cka_rbf, rsa."),
+        typer.Option(help=r"name\[:key=value,…]; repeat for more. Default: cka_linear, cka_rbf, rsa."),
     ] = None,
     layers: Annotated[str, typer.Option(help="blocks, stages, or globs such as 'layer3.*,layer4.*'.")] = "blocks",
     interval: Annotated[
@@ -215,7 +217,7 @@ def filter_(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="Filter: name[:key=value,…], more after a comma: cat:fov_deg=60,jpeg:q=50."
+            metavar="NAME", help=r"Filter: name\[:key=value,…], more after a comma: cat:fov_deg=60,jpeg:q=50."
         ),
     ],
     data: Annotated[str, typer.Argument(metavar="IN", help="Stimuli as for --data of compare, or a single picture.")],

@@ -2,16 +2,19 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from repalign.chunks import How
 from repalign.diagnosed import describe_diagnosis
+from repalign.diagnosis.cautions import VERY_FEW
 from repalign.diagnosis.configuration import configuration
 from repalign.diagnosis.diagnosis import Diagnosis, Settings, Setup, diagnose_networks
 from repalign.diagnosis.tables import tables
 from repalign.diagnosis.toml import to_toml
 from repalign.distill.labelled import labelled
+from repalign.distill.recipe import Recipe
 from repalign.encoders import load_encoder
 from repalign.errors import InputError
 from repalign.extract import pick_device
@@ -21,7 +24,7 @@ from repalign.report import render
 from repalign.stimuli import read_stimuli
 from repalign.stimuli.torchvision_data import PREFIX
 from repalign.storage import storage
-from repalign.teaching import FRESH, PARTS, count_classes, load_labelled, load_student
+from repalign.teaching import FRESH, count_classes, load_labelled, load_student, part_folders
 from repalign.types import Activations, Encoder, Layer, Stimuli
 from repalign.viewing import grouped
 
@@ -149,12 +152,8 @@ def load_shown(ask: Ask) -> Shown:
     Test pictures are never shown. Labels are left aside, with a note, where some are missing or all are the same.
     """
     data = ask.data
-    if isinstance(data, str | Path) and (str(data).startswith(PREFIX) or _in_parts(data)):
-        parts = load_labelled(data)
-        stimuli = parts.validation or parts.train
-        kept = "validation" if parts.validation else "training"
-        note = f"{kept} pictures are used{', the test pictures are not looked at' if parts.test else ''}"
-        return Shown(grouped(replace(stimuli, notes=(*stimuli.notes, note)), ask.groups), parts.classes)
+    if isinstance(data, str | Path) and (str(data).startswith(PREFIX) or part_folders(Path(data).expanduser())):
+        return _of_parts(data, ask.groups)
     stimuli = data if isinstance(data, Stimuli) else read_stimuli(data, ask.skip_unreadable)
     stimuli = grouped(stimuli, ask.groups)
     if ask.classes is not None:
@@ -168,11 +167,19 @@ def load_shown(ask: Ask) -> Shown:
     return Shown(stimuli, None)
 
 
-def _in_parts(data: str | Path) -> bool:
-    """Tell whether a folder holds nothing but parts such as train/ and test/."""
-    path = Path(data).expanduser()
-    names = {p.name.lower() for p in path.iterdir() if p.is_dir() and p.name[0] != "."} if path.is_dir() else set()
-    return "train" in names and names <= set(PARTS)
+def _of_parts(data: str | Path, groups: str) -> Shown:
+    """Take the validation part, the one on which `repalign distill` does not train, or all training pictures.
+
+    These where the part that would be set aside is too small to decide anything by.
+    """
+    parts = load_labelled(data)
+    with suppress(InputError):  # too few to set some aside
+        held = load_labelled(data, validation=Recipe.validation)
+        parts = held if parts.validation or len(held.validation or ()) >= VERY_FEW else parts
+    stimuli = parts.validation or parts.train
+    kept = "validation" if parts.validation else "training"
+    note = f"{kept} pictures are used{', the test pictures are not looked at' if parts.test else ''}"
+    return Shown(grouped(replace(stimuli, notes=(*stimuli.notes, note)), groups), parts.classes)
 
 
 def load_network(source: str | Encoder) -> Encoder:

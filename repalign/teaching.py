@@ -18,6 +18,7 @@ from repalign.stimuli import read_stimuli
 from repalign.stimuli.torchvision_data import PREFIX, load_parts
 from repalign.types import Activations, Encoder
 
+VALIDATION_SEED = 0  # of the part that is set aside where the data bring none
 FRESH = "a fresh classifier"  # how a note on one begins
 PARTS = {
     "train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test",
@@ -63,12 +64,13 @@ def load_labelled(spec: str | Path, *, labels: int | None = None, validation: fl
     `spec` is a folder with `train/CLASS/…` and maybe `val/` (or `validation/`, `valid/`) and `test/`, a folder
     `CLASS/…` or a manifest with a column `label`, which are training pictures all of them, or
     `torchvision:NAME[:root=PATH]`, whose parts are the official ones. Without a validation part, the fraction
-    `validation` of the training pictures becomes one; then `labels` training pictures are kept.
+    `validation` of the training pictures becomes one, the same whatever the seed, so that no run judges on what an
+    earlier one learned; then `labels` training pictures are kept.
 
     Raises InputError as `labelled`, `with_validation` and `with_labels` do, and for data that can't be read.
     """
     data = _labelled(str(spec))
-    return with_labels(with_validation(data, validation, seed), labels, seed)
+    return with_labels(with_validation(data, validation, VALIDATION_SEED), labels, seed)
 
 
 def count_classes(encoder: Encoder) -> int:
@@ -132,23 +134,27 @@ def _renew(spec: str, module: nn.Module, given: int, num_classes: int, seed: int
 def _labelled(spec: str) -> Labelled:
     if spec.startswith(PREFIX):
         parts, classes = load_parts(spec)
-        return labelled(parts["train"], parts.get("validation"), parts.get("test"), classes)
-    folders = _part_folders(Path(spec).expanduser())
+        return labelled(parts["train"], parts.get("validation"), parts.get("test"), classes, official=True)
+    folders = part_folders(Path(spec).expanduser())
     if not folders:
         return labelled(read_stimuli(spec))
     parts = {part: read_stimuli(folder) for part, folder in folders.items()}
     return labelled(parts["train"], parts.get("validation"), parts.get("test"))
 
 
-def _part_folders(path: Path) -> dict[str, Path]:
-    """Find the folders of parts, where a folder has `train/` and nothing but parts beside it; else none.
+def part_folders(path: Path) -> dict[str, Path]:
+    """Find the folders of parts, where a folder has `train/` with folders in it; else none.
 
-    Raises InputError when two folders name one part.
+    Raises InputError when two folders name one part, or something that is no part lies beside `train/`.
     """
     folders = [p for p in sorted(path.iterdir()) if p.is_dir() and not p.name.startswith(".")] if path.is_dir() else []
-    names = [p.name.lower() for p in folders]
-    if "train" not in names or not set(names) <= set(PARTS):
+    train = next((p for p in folders if p.name.lower() == "train"), None)
+    if train is None or not any(p.is_dir() for p in train.iterdir()):  # without folders in it, a class of that name
         return {}
+    others = [p.name for p in folders if p.name.lower() not in PARTS]
+    if others:
+        beside = ", ".join(f"{name}/" for name in others)
+        raise InputError(f"{path} has {beside} beside train/, and parts are {', '.join(PARTS)}; move it elsewhere")
     found: dict[str, Path] = {}
     for folder in folders:
         part = PARTS[folder.name.lower()]

@@ -4,11 +4,14 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from torch import Tensor
 
 from repalign.errors import RepalignError
+
+LONGEST_WAIT = timedelta(days=2)  # process 0 may load, diagnose and evaluate for hours while the others wait
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,10 @@ def processes() -> int:
 
 
 @contextmanager
-def together() -> Iterator[Together]:
+def together(device: str = "auto") -> Iterator[Together]:
     """Join the processes that torchrun started, over NCCL with a GPU each, else gloo; without torchrun, be alone.
+
+    `device` is what the work shall run on: with anything but "auto" and "cuda" no GPU is touched.
 
     When one of them fails, the others must not wait for it: torchrun ends them all and shows the cause.
     """
@@ -50,10 +55,10 @@ def together() -> Iterator[Together]:
     import torch
     from torch import distributed
 
-    on_gpu = torch.cuda.is_available()
+    on_gpu = device in ("auto", "cuda") and torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    distributed.init_process_group("nccl" if on_gpu else "gloo")
+    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=LONGEST_WAIT)
     try:
         yield Together(distributed.get_rank(), distributed.get_world_size(), _sum, _gather)
     finally:

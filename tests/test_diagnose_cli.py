@@ -30,7 +30,7 @@ def run(capsys, monkeypatch, tmp_path):
 
 
 def test_the_command_writes_a_report_and_says_what_to_do(run, tmp_path):
-    said = run("--out", "D", "--tau", "0.05")
+    said = run("--out", "D", "--rule", "gap", "--tau", "0.05")
     assert said.startswith("Distil by OFA-KD, with branches at student stage")
     assert "by the rule gap (τ = 0.05)" in said
     assert "warning: 120 pictures are few" in said

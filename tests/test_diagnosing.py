@@ -11,12 +11,13 @@ from coloured_nets import CLASSES, Net, coloured, encoder, write
 
 import repalign as ra
 from repalign.diagnosing import Ask, Settings, closing_lines, diagnose, diagnose_to_folder, load_shown, load_untrained
+from repalign.distill.recipe import Recipe
 from repalign.errors import InputError
 from repalign.report.diagnosis.folder import read_diagnosis
-from repalign.teaching import load_student
+from repalign.teaching import load_labelled, load_student
 
 TEACHER, STUDENT, FIVE = (f"python:coloured_nets:{name}_net" for name in ("teacher", "student", "five"))
-QUICK = Settings(permutations=19, tau=0.05)
+QUICK = Settings(permutations=19, tau=0.05, rule="gap")
 
 
 def nothing(folder):
@@ -164,6 +165,15 @@ def test_a_new_name_each_time(data, monkeypatch, tmp_path):
     assert ask.folder.name == "repalign-diagnosis-pocket-vit-a-b.safetensors-hf-org-name"
     ask.folder.mkdir()
     assert ask.folder.name.endswith("-2")
+
+
+def test_pictures_that_distill_sets_aside_are_used_where_they_suffice(tmp_path, monkeypatch):
+    home = tmp_path / "parts"
+    write(home / "train", coloured(60, seed=0))
+    monkeypatch.setattr("repalign.diagnosing.VERY_FEW", 6)
+    shown = load_shown(Ask(TEACHER, STUDENT, home))
+    assert set(shown.stimuli.ids) == set(load_labelled(home, validation=Recipe.validation).validation.ids)
+    assert any(note.startswith("validation pictures are used") for note in shown.stimuli.notes)
 
 
 def test_test_pictures_are_never_looked_at(tmp_path):

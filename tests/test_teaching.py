@@ -208,3 +208,27 @@ def test_a_download_that_fails_is_explained(tmp_path, monkeypatch, capsys):
     ):
         load_labelled(f"torchvision:CIFAR10:root={tmp_path}/root")
     assert f"CIFAR10 is not at {tmp_path}/root; downloading it there" in capsys.readouterr().err
+
+
+def test_a_folder_beside_the_parts_is_refused(tmp_path):
+    for part, start in (("train", 0), ("test", 100)):
+        fill(tmp_path / part, 3, start)
+    (tmp_path / "notes").mkdir()
+    with pytest.raises(InputError, match="has notes/ beside train/, and parts are train, val"):
+        load_labelled(tmp_path)
+
+
+def test_every_seed_sets_the_same_pictures_aside(tmp_path):
+    fill(tmp_path / "pets", 20)
+    first, other = (load_labelled(tmp_path / "pets", validation=0.2, labels=10, seed=seed) for seed in (0, 1))
+    assert first.validation.ids == other.validation.ids
+    assert first.train.ids != other.train.ids
+
+
+def test_copies_of_a_picture_stay_in_one_part(tmp_path):
+    fill(tmp_path / "pets", 20)
+    for k in range(10):
+        shutil.copy(tmp_path / f"pets/cat/{k}.png", tmp_path / f"pets/cat/copy{k}.png")
+    data = load_labelled(tmp_path / "pets", validation=0.4)
+    held = {name.replace("copy", "") for name in data.validation.ids}
+    assert not held & {name.replace("copy", "") for name in data.train.ids}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import repalign as ra
 from repalign.distill.networks import examine, frozen, run
-from repalign.distill.rules import Choice, gap, knee, lag, proportional
+from repalign.distill.rules import Choice, gap, knee, lag, monotone_path, proportional
 from repalign.distill.stages import find_stages
 from repalign.hooks import Reducer
 from repalign.pooling import parse_pool, reducer
@@ -44,25 +44,27 @@ def features(network: nn.Module, pixels: Tensor, cut: int = 500) -> dict[str, Te
 
 
 def decide(student: dict[str, Tensor], teacher: dict[str, Tensor], tau: float) -> tuple[list[Decision], dict[str, Any]]:
-    """Apply the three rules; also give the matrix of similarities and the intervals."""
+    """Apply the three rules; also give the similarities `(stages, teacher's stages and penultimate)` and intervals."""
     left = {name: x for name, x in student.items() if name != "penultimate"}
     sure = ra.infer_arrays(left, teacher, ["cka_linear"], plan=ra.Plan(n_permutations=0))["cka_linear"]
-    matrix, last = sure.alignment.scores[:, :-1], sure.alignment.scores[:, -1]
-    own = np.array([proportional(k + 1, *matrix.shape) - 1 for k in range(len(matrix))])
-    rows = np.arange(len(matrix))
-    to_stage = [x[rows, own] for x in (sure.alignment.scores, sure.ci_low, sure.ci_high)]
-    to_last = [x[:, -1] for x in (sure.alignment.scores, sure.ci_low, sure.ci_high)]
-    found = [
-        _decision(gap(*to_stage, tau), order=np.argsort(-to_stage[0]), values=to_stage[0]),
-        _decision(
-            lag(matrix, sure.ci_low[:, :-1], sure.ci_high[:, :-1]),
-            order=np.argsort(-_depth_of_match(matrix)),
-            values=_depth_of_match(matrix),
-        ),
-        _decision(knee(*to_last), order=rows, values=last),
+    scores, low, high = sure.alignment.scores, sure.ci_low, sure.ci_high
+    numbers = {"cka": scores[:, :-1].tolist(), "penultimate": scores[:, -1].tolist(), "ci_low": low.tolist()}
+    return decisions(scores, low, high, tau), numbers | {"ci_high": high.tolist()}
+
+
+def decisions(scores: np.ndarray, low: np.ndarray, high: np.ndarray, tau: float) -> list[Decision]:
+    """Apply the rules to similarities with their intervals; the last column is the teacher's penultimate layer."""
+    three = (scores, low, high)
+    rows, count = np.arange(len(scores)), scores.shape[1] - 1
+    own = np.array([proportional(k + 1, len(scores), count) - 1 for k in rows])
+    own_stage, to_last = [x[rows, own] for x in three], [x[:, -1] for x in three]
+    stages = [x[:, :-1] for x in three]
+    ahead = _depth_of_match(stages[0])
+    return [
+        _decision(gap(*own_stage, tau), order=np.argsort(-own_stage[0], kind="stable"), values=own_stage[0]),
+        _decision(lag(*stages), order=np.argsort(-ahead, kind="stable"), values=ahead),
+        _decision(knee(*to_last), order=rows, values=to_last[0]),
     ]
-    numbers = {"cka": matrix.tolist(), "penultimate": last.tolist(), "ci_low": sure.ci_low.tolist()}
-    return found, numbers | {"ci_high": sure.ci_high.tolist()}
 
 
 def _decision(choice: Choice, order: np.ndarray, values: np.ndarray) -> Decision:
@@ -73,6 +75,4 @@ def _decision(choice: Choice, order: np.ndarray, values: np.ndarray) -> Decision
 
 def _depth_of_match(matrix: np.ndarray) -> np.ndarray:
     """Say how far ahead of its proportional stage each stage's match lies."""
-    from repalign.distill.rules import monotone_path
-
     return np.array([m - proportional(k + 1, *matrix.shape) for k, m in enumerate(monotone_path(matrix))])

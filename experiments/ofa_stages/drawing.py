@@ -36,12 +36,12 @@ def draw(rows: pd.DataFrame, decisions: pd.DataFrame, stem: Path) -> None:
             for j, pair in enumerate(pairs):
                 _panel(axes[i, j], rows, decisions, labels, pair)
                 axes[i, j].set_title(f"{pair}, {labels:,} labels", fontsize=9)
-        figure.supxlabel("parameters of the heads, as a share of the student's", fontsize=9)
-        figure.supylabel("gain over the student alone, points (95 % over seeds)", fontsize=9)
+        figure.supxlabel("parameters of the heads divided by the student's", fontsize=9)
+        figure.supylabel("gain over the student alone, points", fontsize=9)
         handles = {
             label: handle for ax in axes.flat for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
         }
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=8, frameon=False, fontsize=8)
         figure.savefig(stem.with_suffix(".png"), dpi=160)
         figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
 
@@ -57,7 +57,9 @@ def _panel(ax: Axes, rows: pd.DataFrame, decisions: pd.DataFrame, labels: int, p
             _point(ax, mine.head_parameters / size, 100 * (mine.test - alone), STYLES.get(arm, OTHER), arm in STYLES)
     told = decisions[(decisions.labels == labels) & (decisions.pair == pair)]
     for rule, style in RULES.items():
-        chosen = told[told.rule == rule].set_index("seed").kept
+        chosen = told[(told.rule == rule) & told.sufficient].set_index("seed").kept
+        if chosen.empty:
+            continue
         mine = pd.DataFrame({s: own[(own.seed == s) & (own.arm == a)].iloc[0] for s, a in chosen.items()}).T
         _point(ax, mine.head_parameters.astype(float) / size, 100 * (mine.test.astype(float) - alone), style, True)
     ax.axhline(0, color="#9aa0a6", lw=0.8)

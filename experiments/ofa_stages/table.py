@@ -10,7 +10,8 @@ of the mean over seeds (t, 95 %); pooled lines first average a seed's pairs, who
 import argparse
 import json
 import sys
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "pocket"))
 sys.path.insert(0, str(Path(__file__).parent))
+from deciding import decisions as rules
 from drawing import draw
 
 HERE = Path(__file__).parent
@@ -50,7 +53,7 @@ def against_subsets(rule: str) -> Callable[[Accuracies, Kept], float | None]:
     """Give a rule's arm less the mean of every subset of the same size; nothing where there is only one."""
 
     def difference(arms: Accuracies, kept: Kept) -> float | None:
-        chosen = kept[rule]
+        chosen = kept.get(rule, "")
         same = [value for arm, value in arms.items() if arm.startswith("ofa") and len(arm) == len(chosen)]
         enough = {4: 4, 5: 6, 6: 4}.get(len(chosen))  # subsets of one, two and three of four stages
         return arms[chosen] - float(np.mean(same)) if len(same) == enough else None
@@ -83,11 +86,13 @@ def gather(out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         labels, rest = file.stem.split("-", 1)
         pair, seed = rest.rsplit("-", 1)
         seen = json.loads(file.with_suffix(".json").read_text())
-        for one in seen["decisions"]:
+        scores = np.column_stack([seen["cka"], seen["penultimate"]])
+        intervals = np.array(seen["ci_low"]), np.array(seen["ci_high"])
+        for one in rules(scores, *intervals, tomllib.loads((HERE / "config.toml").read_text())["methods"]["tau"]):
             decisions.append(
                 {
-                    "labels": int(labels), "pair": pair.replace("-", "→"), "seed": int(seed), "rule": one["rule"],
-                    "kept": arm_of(one["kept"]), "opposite": arm_of(one["anti"]), "sufficient": one["sufficient"],
+                    "labels": int(labels), "pair": pair.replace("-", "→"), "seed": int(seed), "rule": one.rule,
+                    "kept": arm_of(one.kept), "opposite": arm_of(one.anti), "sufficient": one.sufficient,
                     "cka": json.dumps(np.round(seen["cka"], 4).tolist()),
                     "penultimate": json.dumps(np.round(seen["penultimate"], 4).tolist()),
                 }
@@ -96,17 +101,18 @@ def gather(out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return rows.sort_values(order, kind="stable"), pd.DataFrame(decisions).sort_values(order, kind="stable")
 
 
-def arm_of(stages: list[int]) -> str:
+def arm_of(stages: Sequence[int]) -> str:
     """Name the arm of some stages: `ofa13`, and `ofa` where none is kept."""
     return "ofa" + "".join(map(str, stages))
 
 
 def jobs(rows: pd.DataFrame, decisions: pd.DataFrame) -> dict[tuple[int, str, int], tuple[Accuracies, Kept]]:
-    """Give each job's accuracies in per cent by arm, and the arms that the rules and their opposites chose."""
+    """Give each job's accuracies in per cent by arm, and the arms that rules and their opposites chose, if they did."""
     found = {}
     for key, own in rows.groupby(["labels", "pair", "seed"]):
         labels, pair, seed = key  # type: ignore[misc]
         told = decisions[(decisions.labels == labels) & (decisions.pair == pair) & (decisions.seed == seed)]
+        told = told[told.sufficient]
         kept = dict(zip(told.rule, told.kept, strict=True))
         kept |= {f"anti-{rule}": arm for rule, arm in zip(told.rule, told.opposite, strict=True)}
         found[(labels, pair, seed)] = (dict(zip(own.arm, 100 * own.test, strict=True)), kept)
@@ -166,14 +172,15 @@ SAID = {
 
 
 def choice_rows(decisions: pd.DataFrame, labels: int) -> list[list[str]]:
-    """Count what each rule kept over the seeds."""
+    """Count what each rule kept over the seeds, and where it found the evidence insufficient."""
     own = decisions[decisions.labels == labels]
     table = [["rule", *dict.fromkeys(own.pair)]]
     for rule in RULES:
         cells = []
         for pair in dict.fromkeys(own.pair):
-            counts = own[(own.pair == pair) & (own.rule == rule)].kept.value_counts()
-            cells.append(", ".join(f"{arm[3:] or 'none'} × {count}" for arm, count in counts.items()))
+            mine = own[(own.pair == pair) & (own.rule == rule)]
+            counts = mine.kept.str[3:].replace("", "none").where(mine.sufficient, "insufficient").value_counts()
+            cells.append(", ".join(f"{kept} × {count}" for kept, count in counts.items()))
         table.append([rule, *cells])
     return table
 

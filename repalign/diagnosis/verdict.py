@@ -9,8 +9,11 @@ from repalign.diagnosis.choices import BY_SIMILARITY
 from repalign.distill.kd import TEMPERATURE as KD_TEMPERATURE
 from repalign.distill.rules import Choice
 
-DEFAULT_RULE = "gap"
-FALLBACK_RULE = "all"  # where the evidence does not carry a choice: every stage, as OFA-KD is published
+DEFAULT_RULE = FALLBACK_RULE = "logits"  # what experiments/ofa_stages shows
+WHY_DEFAULT = (
+    "Why no branch: on CIFAR-10 with few labels branches gave nothing over the logits alone, whichever stages had "
+    "them, and KD at T = 4 gave more than either (experiments/ofa_stages); --rule gap, lag, knee or all takes stages"
+)
 GAMMA, TEMPERATURE = 1.0, 1.0  # of OFA-KD, as published for CIFAR
 WEIGHTS: dict[str, dict[str, float]] = {
     "ofa": {"ground_truth": 1.0, "logits": 1.0, "branches": 1.0},
@@ -70,7 +73,8 @@ def decide(
         instead = f"distill.toml holds the fallback: distil {_in_words(fallback)}, whatever the similarities say."
         said = [f"Insufficient evidence to choose stages by the rule {rule}.", *map(_sentence, why), instead]
         return _verdict("insufficient", fallback, rule, [*said, *_cost(fallback, branches)], known)
-    said = [f"Distil {_in_words(choice.kept)}: by the rule {_named(rule, tau)}.", *map(_sentence, choice.reasons)]
+    reasons = [WHY_DEFAULT] if rule == DEFAULT_RULE else choice.reasons
+    said = [f"Distil {_in_words(choice.kept)}: by the rule {_named(rule, tau)}.", *map(_sentence, reasons)]
     return _verdict("ofa" if choice.kept else "kd", choice.kept, rule, [*said, *_cost(choice.kept, branches)], known)
 
 

@@ -5,7 +5,7 @@ from math import log
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn.functional import normalize, softplus
 
 from repalign.distill.base import Criterion, Distiller, Losses, cross_entropy, like
@@ -63,8 +63,8 @@ class CRDDistiller(Distiller):
     set, moved by 1 − `momentum` towards each new one. Student against the teacher's memory, and the reverse, give
     `crd_loss` each, with `negatives` other pictures; `weight` weighs their sum. `forward` needs `index`, each picture's
     place in the training set; pictures that are mixed of two count as the one named. Memory and normalisers are part of
-    `learned()`, and negatives come from torch's global generator, so that a run resumes exactly. In several processes
-    the memories learn from all of them. Losses: `ground_truth`, `crd`.
+    `learned()`, and negatives come from torch's global generator, so that a run resumes exactly.
+    Losses: `ground_truth`, `crd`.
 
     Negatives are any other pictures; the authors' loader for labelled data takes them from other classes.
 
@@ -99,6 +99,8 @@ class CRDDistiller(Distiller):
         self.endings = find_endings(self)
         self.embed_student = self.beside_student(nn.Linear(self.endings.student.width, width))
         self.embed_teacher = self.beside_student(nn.Linear(self.endings.teacher.width, width))
+        for embed in (self.embed_student, self.embed_teacher):
+            embed.requires_grad_(weight > 0)
         device = like(student, torch.zeros(1)).device
         for name in ("memory_student", "memory_teacher"):
             self.register_buffer(name, normalize(torch.randn(pictures, width), dim=1).to(device))
@@ -160,17 +162,7 @@ class CRDDistiller(Distiller):
         return scale
 
     def _remember(self, own: Int[Tensor, " n"], student: Float[Tensor, "n d"], teacher: Float[Tensor, "n d"]) -> None:
-        """Move the memories of the batch's pictures, of every process, towards their new embeddings."""
-        own, student, teacher = _of_all(own), _of_all(student), _of_all(teacher)
+        """Move the memories of the batch's pictures towards their new embeddings."""
         for memory, new in ((self.memory_student, student), (self.memory_teacher, teacher)):
             moved = self.momentum * memory[own] + (1 - self.momentum) * new
             memory.index_copy_(0, own, normalize(moved, dim=1).to(memory.dtype))
-
-
-def _of_all(x: Tensor) -> Tensor:
-    """Join a tensor of every process of a distributed run; the batches must be of one size."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return x
-    every = [torch.empty_like(x) for _ in range(distributed.get_world_size())]
-    distributed.all_gather(every, x.contiguous())
-    return torch.cat(every)

@@ -4,6 +4,8 @@ import multiprocessing
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
+from math import ceil
 from typing import Any, final
 
 import numpy as np
@@ -47,21 +49,29 @@ class Shown(Dataset):
 
 @final
 class Order(Sampler):
-    """The order of pictures in an epoch, in batches of `size`, of which each process takes its part."""
+    """The order of pictures in an epoch, in batches of at most `size`, of which each process takes its part.
+
+    All pictures are shown, in batches as equal as can be that processes and pairs can share: of a multiple of 4, for
+    which up to three pictures are left out, others in every epoch, or of twice the number of processes. One and two
+    processes take the same batches.
+    """
 
     def __init__(self, n: int, size: int, seed: int, together: Together = ALONE) -> None:
         self.n, self.size = n, size
         self.seed, self.together, self.epoch = seed, together, 1
+        world = together.world
+        self.unit = next(u for u in (4, 2 * world, world) if not (u % world or size % u))
 
     def __len__(self) -> int:
-        return self.n // self.size
+        return ceil(self.n // self.unit * self.unit / self.size)
 
     def __iter__(self) -> Iterator[Rows]:
         shuffled = np.random.default_rng([self.seed, ORDER_STREAM, self.epoch]).permutation(self.n)
-        share = self.size // self.together.world
-        for step in range(len(self)):
-            start = step * self.size + self.together.rank * share
-            yield self.epoch, tuple(shuffled[start : start + share].tolist())
+        ends = np.linspace(0, self.n // self.unit, len(self) + 1).astype(int) * self.unit
+        for start, end in pairwise(ends.tolist()):
+            share = (end - start) // self.together.world
+            first = start + self.together.rank * share
+            yield self.epoch, tuple(shuffled[first : first + share].tolist())
 
 
 @final

@@ -56,7 +56,7 @@ class FitNetDistiller(Distiller):
         self.teacher_stage = _choose(theirs, same if teacher_stage is None else teacher_stage)
         self.weight = weight
         widths = channels(self.stage.layer), channels(self.teacher_stage.layer)
-        self.regressor = self.beside_student(nn.Conv2d(*widths, kernel_size=1))
+        self.regressor = self.beside_student(nn.Conv2d(*widths, kernel_size=1)).requires_grad_(weight > 0)
 
     def forward(self, x: Tensor, y: Tensor, index: Tensor | None = None) -> tuple[Losses, Float[Tensor, "n c"]]:
         """Compute the parts of the objective and the student's logits for a batch."""

@@ -16,6 +16,7 @@ from repalign.types import Stimuli
 
 FEWEST_CLASSES = 2
 MOST_DIGESTED = 100_000  # pictures whose files are compared: reading them once costs less than one epoch does
+ENOUGH_HELD, ENOUGH_HELD_A_CLASS = 2_000, 10  # validation pictures: the larger of the two; more say little more
 SPLIT_STREAM, LABELS_STREAM = 1, 2  # keep the two draws of one seed apart
 
 
@@ -45,12 +46,14 @@ class Labelled:
 
 
 def labelled(
-    train: Stimuli, validation: Stimuli | None = None, test: Stimuli | None = None, classes: Sequence[str] | None = None
-) -> Labelled:
+    train: Stimuli, validation: Stimuli | None = None, test: Stimuli | None = None,
+    classes: Sequence[str] | None = None, official: bool = False,
+) -> Labelled:  # fmt: skip
     """Put parts together; the order of classes is that of their sorted names unless it is given.
 
     Raises InputError naming a part without labels, class sets that differ, fewer than two classes, and pictures that
-    stand in two parts (by the bytes of their files, for sets up to 100,000 pictures).
+    stand in two parts (by the bytes of their files, for sets up to 100,000 pictures); of `official` parts, which can't
+    be changed, a note counts them.
     """
     given = Labelled((), train, validation, test)
     for name, part in given.parts.items():
@@ -63,17 +66,26 @@ def labelled(
     order = tuple(classes) if classes is not None else tuple(sorted(present))
     if not present <= set(order):
         raise InputError(f"{train.name} has classes that are not listed: {some(sorted(present - set(order)))}")
-    _check_apart(given.parts)
-    return replace(given, classes=order)
+    twice = _in_two_parts(given.parts)
+    if twice and not official:
+        raise InputError(
+            f"{twice[0]}, so a score there would be too good ({len(twice)} such); remove them from one of the parts"
+        )
+    notes = (f"{len(twice)} pictures stand in two of the official parts ({twice[0]})",) if twice else ()
+    return replace(given, classes=order, notes=notes)
 
 
 def with_validation(data: Labelled, fraction: float, seed: int) -> Labelled:
     """Keep the data's own validation part, or take that fraction of each class from the training part.
 
-    Pictures of one group (video, subject) stay together. Raises InputError when a class is too small for it.
+    At most 2,000 pictures, or 10 a class where that is more: an accuracy is known to ±1.1 points by then, and they are
+    judged after every epoch. Pictures of one group (video, subject) and copies stay together. Raises InputError when a
+    class is too small for it.
     """
     if data.validation is not None or not fraction:
         return data
+    most = max(ENOUGH_HELD, ENOUGH_HELD_A_CLASS * len(data.classes))
+    fraction = min(fraction, most / len(data.train))
     taken = set(_share(data.train, fraction, np.random.default_rng([seed, SPLIT_STREAM])))
     rows = range(len(data.train))
     held, rest = data.train.take([i for i in rows if i in taken]), data.train.take([i for i in rows if i not in taken])
@@ -138,19 +150,18 @@ def _check_same_classes(present: set[str], name: str, part: Stimuli) -> None:
             )
 
 
-def _check_apart(parts: dict[str, Stimuli]) -> None:
-    """Raise InputError when a picture stands in two parts."""
+def _in_two_parts(parts: dict[str, Stimuli]) -> list[str]:
+    """Say of each picture that stands in two parts which they are."""
     if len(parts) < 2 or sum(map(len, parts.values())) > MOST_DIGESTED:
-        return
+        return []
     seen: dict[bytes, tuple[str, str]] = {}
+    found = []
     for name, part in parts.items():
         for i, content in enumerate(_contents(part) or ()):
             where, other = seen.setdefault(content, (name, part.ids[i]))
             if where != name:
-                raise InputError(
-                    f"{part.ids[i]} of the {name} part is the same picture as {other} of the {where} part, so a score "
-                    "there would be too good; remove it from one of them"
-                )
+                found.append(f"{part.ids[i]} of the {name} part is the same picture as {other} of the {where} part")
+    return found
 
 
 def _contents(part: Stimuli) -> list[bytes] | None:
@@ -170,8 +181,8 @@ def _by_class(labels: Sequence[str]) -> dict[str, list[int]]:
 
 
 def _share(part: Stimuli, fraction: float, rng: np.random.Generator) -> list[int]:
-    """Draw about that fraction of each class, at least one picture, by whole groups where there are any."""
-    labels, groups = part.labels or (), part.groups or part.ids
+    """Draw about that fraction of each class, at least one picture, by whole groups; copies of a picture are one."""
+    labels, groups = part.labels or (), part.groups or _copies(part) or part.ids
     rows: dict[str, list[int]] = defaultdict(list)
     for i, group in enumerate(groups):
         rows[group].append(i)
@@ -186,6 +197,12 @@ def _share(part: Stimuli, fraction: float, rng: np.random.Generator) -> list[int
             taken += rows[own[g]]
             got += len(rows[own[g]])
     return taken
+
+
+def _copies(part: Stimuli) -> list[str] | None:
+    """Name pictures by what their files hold, up to 100,000 of them."""
+    contents = _contents(part) if len(part) <= MOST_DIGESTED else None
+    return None if contents is None else [content.hex() for content in contents]
 
 
 def _apportion(sizes: dict[str, int], count: int) -> dict[str, int]:

@@ -58,8 +58,11 @@ class Optimiser:
 
     def step(self) -> None:
         """Move the parameters; with a scaled loss not where gradients overflowed."""
+        scale = self.scaler.get_scale()
         self.scaler.step(self.optimiser)
         self.scaler.update()
+        if self.scaler.get_scale() < scale:  # gradients overflowed, and no parameter was moved
+            return
         self.updates += 1
         self.schedule.step_update(self.updates)
 

@@ -32,7 +32,8 @@ class Recipe:
       contrast and saturation; `erase`, the chance that a rectangle is blotted out.
     - `amp`: none, bf16, or fp16 with a scaled loss (GPU only). `ema`: decay of the average of the student's weights,
       which is then what is evaluated and saved; 0 for none.
-    - `validation`: fraction of the training pictures that choices are made on, where the data bring no such part.
+    - `validation`: fraction of the training pictures that choices are made on, where the data bring no such part
+      (at most 2,000, or 10 a class).
     - `measure_every`: epochs between alignments of student and teacher; 0 for none but the first and last.
     - `seed` of everything random; `workers`, processes that prepare pictures, 0 for none (no number depends on it).
     """

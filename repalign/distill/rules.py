@@ -46,25 +46,27 @@ def gap(
 
     `similarity (k,)` is the debiased CKA of each student stage with that teacher stage, `ci_low` and `ci_high` its
     interval. Stage k stays when the lower end of the interval of 1 − CKA, which is 1 − `ci_high`, exceeds `tau`. Where
-    every interval is missing or holds τ, the evidence is insufficient. Source: this project's rule, from OFA-KD's
-    premise (Hao et al. 2023) that branches bridge what is unlike; it was fixed before its experiment.
+    none stays and an interval is missing or holds τ, the evidence is insufficient. Source: this project's rule, from
+    OFA-KD's premise (Hao et al. 2023) that branches bridge what is unlike; it was fixed before its experiment.
     """
-    kept, reasons, decided = [], [], 0
+    kept, reasons, undecided = [], [], []
     for k, (value, low, high) in enumerate(zip(similarity, ci_low, ci_high, strict=True), start=1):
         apart = f"1 − CKA = {1 - value:.2f} [{1 - high:.2f}, {1 - low:.2f}]"
         if not np.isfinite([value, low, high]).all():
+            undecided.append(k)
             reasons.append(f"stage {k}: no interval, so not kept")
         elif 1 - high > tau:
             kept.append(k)
-            decided += 1
             reasons.append(f"stage {k}: {apart}, surely above τ = {tau:g}: kept")
         elif 1 - low <= tau:
-            decided += 1
             reasons.append(f"stage {k}: {apart}, surely not above τ = {tau:g}: left out")
         else:
+            undecided.append(k)
             reasons.append(f"stage {k}: {apart} holds τ = {tau:g}, undecided: left out")
-    if not decided:
-        return Choice("gap", (), tuple(reasons), False, f"no stage's interval is clear of τ = {tau:g}")
+    if undecided and not kept:
+        named = ", ".join(map(str, undecided))
+        why = f"no stage is surely above τ = {tau:g}, and stage{'s' if len(undecided) > 1 else ''} {named} may be"
+        return Choice("gap", (), tuple(reasons), False, why)
     return Choice("gap", tuple(kept), tuple(reasons))
 
 

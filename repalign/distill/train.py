@@ -118,7 +118,8 @@ class Trainer:
         if self.job.together.world == 1:
             return self.distiller
         ids = [self.device] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(self.distiller, device_ids=ids)
+        unused = _leaves_some(self.distiller, self.job.sight.size, self.device)
+        return nn.parallel.DistributedDataParallel(self.distiller, device_ids=ids, find_unused_parameters=unused)
 
     def _begin(self, log: Log) -> None:
         """Write the start as epoch 0: what is there before training, and a checkpoint to come back to."""
@@ -129,7 +130,7 @@ class Trainer:
         """Train one epoch, judge, log, and write the checkpoint last."""
         began = time.perf_counter()
         seed_randomness(self.recipe.seed, EPOCH_STREAM, epoch, self.job.together.rank)
-        _seed_gpu(self.recipe.seed, epoch, self.device)
+        _seed_gpu(self.recipe.seed, epoch, self.job.together.rank, self.device)
         sums = self._steps(epoch, runs)
         self.done = epoch
         if log is None:
@@ -219,6 +220,8 @@ class Trainer:
         self.optimiser.load(state)
         self.best, self.done = dict(state["best"]), int(state["epoch"])
         self._saved = self.done
+        if (best := self.job.folder / BEST).is_file():  # a run killed between the two files has a newer best
+            self.best = {key: load(best)[key] for key in ("epoch", "accuracy")}
 
     def _trained(self, log: Log | None) -> Trained:
         last = state_of(self.judged)
@@ -243,9 +246,22 @@ def _due(epoch: int, recipe: Recipe) -> bool:
     return epoch == recipe.epochs or bool(recipe.measure_every and epoch % recipe.measure_every == 0)
 
 
-def _seed_gpu(seed: int, epoch: int, device: torch.device) -> None:
+def _seed_gpu(seed: int, epoch: int, rank: int, device: torch.device) -> None:
     if device.type == "cuda":
-        torch.cuda.manual_seed(int(np.random.SeedSequence([seed, GPU_STREAM, epoch]).generate_state(1)[0]))
+        key = [seed, GPU_STREAM, epoch, *([rank] if rank else [])]
+        torch.cuda.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+
+
+def _leaves_some(distiller: Distiller, size: tuple[int, int], device: torch.device) -> bool:
+    """Tell whether a backward pass leaves parameters without a gradient, for which processes would wait for ever."""
+    distiller.eval()  # so that neither a norm's statistics nor a memory changes
+    rows = torch.arange(2, device=device)
+    losses, _ = distiller(torch.randn(2, 3, *size).to(device), rows, rows)
+    total(losses).backward()
+    found = any(p.requires_grad and p.grad is None for p in distiller.parameters())
+    distiller.zero_grad(set_to_none=True)
+    distiller.train()
+    return found
 
 
 def _sentence(values: Mapping[str, Any], epochs: int) -> str:

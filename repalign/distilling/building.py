@@ -38,9 +38,17 @@ def build(loaded: Loaded, settings: Settings) -> Distiller:
 
 def rehearse(loaded: Loaded, settings: Settings, device: str) -> None:
     """Raise InputError for what would stop a run at its first step."""
+    check_processes(settings)
+    fitting_batch(settings.recipe.batch_size, len(loaded.data.train), settings.recipe.mixes, processes())
+    sight_of(loaded.student)
+    Optimiser(build(loaded, settings), settings.recipe, 1, pick_device(device))
+
+
+def check_processes(settings: Settings, before: int | None = None) -> None:
+    """Raise InputError for a method that several processes can't share, and for another number than `before`."""
     world = processes()
     if world > 1 and settings.method == "crd":
         raise InputError("crd remembers the pictures that its own process has seen; run it without torchrun")
-    fitting_batch(settings.recipe.batch_size, len(loaded.data.train), settings.recipe.mixes, world)
-    sight_of(loaded.student)
-    Optimiser(build(loaded, settings), settings.recipe, 1, pick_device(device))
+    if before not in (None, world):
+        how = "without torchrun" if before == 1 else f"with torchrun --nproc-per-node {before}"
+        raise InputError(f"this run was started with {before} processes, and now there are {world}; go on {how}")

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +15,11 @@ from torch import nn
 from repalign.distill.base import Distiller
 from repalign.distill.checkpoint import STUDENT, STUDENT_BEST, save_weights
 from repalign.distill.log import ALIGNMENT, read_lines
-from repalign.distill.pictures import held
+from repalign.distill.pictures import check_readable, held
 from repalign.distill.sight import sight_of
 from repalign.distill.train import Job, Trained, Trainer
 from repalign.distill.watch import Watch
-from repalign.distilling.building import build, rehearse
+from repalign.distilling.building import build, check_processes, rehearse
 from repalign.distilling.diagnoses import AFTER, BEFORE, diagnose
 from repalign.distilling.loading import Loaded, check_unchanged, describe, load, trained_name
 from repalign.distilling.results import cautions, judge, with_weights
@@ -32,6 +32,7 @@ from repalign.progress import Track, silent
 from repalign.report import render
 from repalign.together import Together, processes, together
 
+REPORT = "report.html"
 Say = Callable[[str], None]
 
 
@@ -49,14 +50,14 @@ def distil(asked: Asked, say: Say = lambda _: None, track: Track = silent) -> Fi
     Raises InputError for what can't be used as asked, before anything is written; DivergedError when a number is not
     finite, with the last good checkpoint kept. A run that stopped goes on with `resume`.
     """
-    if processes() > 1 and asked.out is None:
-        raise InputError("several processes need a folder that all of them know; give --out")
-    if asked.resume and asked.out is not None and asked.out.exists() and (run := read_run(asked.out)).finished:
-        return Finished(run.folder, run.meta)
+    _check_asked(asked)
     first = os.environ.get("RANK", "0") == "0"
+    if asked.resume and asked.out is not None and asked.out.exists() and (run := read_run(asked.out)).finished:
+        return _shown_again(run, asked, first)
     with ExitStack() as stack:
         run, loaded = _open(asked, stack, track) if first else (None, None)
-        with _recorded(run), together() as team:
+        with _recorded(run), together(asked.device) as team:
+            team.sum_(torch.zeros(1))  # the others wait until the first has made the folder and decided the stages
             shared = run or read_run(asked.out or Path())
             parts = loaded or load(shared.settings, ignore_evidence=True)
             before = deepcopy(parts.student.module)
@@ -69,12 +70,34 @@ def distil(asked: Asked, say: Say = lambda _: None, track: Track = silent) -> Fi
     return Finished(run.folder, run.meta)
 
 
+def _check_asked(asked: Asked) -> None:
+    """Raise InputError for a run that needs a folder and names none, and for a GPU that processes would share."""
+    if asked.resume and asked.out is None:
+        raise InputError("--resume goes on with the run in a folder, and none was named; name it with --out")
+    if processes() > 1 and asked.out is None:
+        raise InputError("several processes need a folder that all of them know; give --out")
+    if processes() > 1 and ":" in asked.device:
+        raise InputError(
+            f"--device {asked.device} would have all {processes()} processes share one device; give --device cuda, and "
+            "each takes its own"
+        )
+
+
+def _shown_again(run: Run, asked: Asked, first: bool) -> Finished:
+    """Give a finished run again, with the report that it lacks if it was stopped before it was drawn."""
+    check_same(asked, run.settings)
+    if first and not (run.folder / REPORT).is_file():
+        render(run.folder)
+    return Finished(run.folder, run.meta)
+
+
 def _open(asked: Asked, stack: ExitStack, track: Track) -> tuple[Run, Loaded]:
     """Start a run, or take up one that stopped; diagnose what it starts from and let that choose the stages."""
     if asked.resume and asked.out is not None and asked.out.exists():
         run = read_run(asked.out)
         stack.enter_context(run.hold())
         settings = check_same(asked, run.settings)
+        check_processes(settings, run.meta.get("processes"))
         loaded = load(settings, ignore_evidence=True)
         check_unchanged(loaded, run.meta)
         run.update(state=RUNNING, **settings.to_json())
@@ -84,7 +107,10 @@ def _open(asked: Asked, stack: ExitStack, track: Track) -> tuple[Run, Loaded]:
         check_new(folder, asked.force)
         loaded = load(settings, asked.ignore_evidence)
         rehearse(loaded, settings, asked.device)
-        run = start(folder, asked.force, settings, asked.command, describe(loaded))
+        for part in loaded.data.parts.values():
+            check_readable(part)
+        entries = {**describe(loaded), "processes": processes()}
+        run = start(folder, asked.force, settings, asked.command, entries)
         stack.enter_context(run.hold())
     with _recorded(run):
         _diagnose(run, loaded, BEFORE, asked, track)
@@ -100,10 +126,18 @@ def _recorded(run: Run | None) -> Iterator[None]:
     """Write into `run.json` why a run stopped."""
     try:
         yield
-    except (RepalignError, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt) as error:
         if run is not None:
-            run.update(state=f"stopped: {str(error) or 'interrupted'}")
+            with suppress(OSError):  # on a full disk the first error is the one to show
+                run.update(state=f"stopped: {_reason(error)}")
         raise
+
+
+def _reason(error: BaseException) -> str:
+    """Say why a run stopped; what nobody foresaw with its type."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return str(error) if isinstance(error, RepalignError) else f"{type(error).__name__}: {error}"
 
 
 def _train(run: Run, loaded: Loaded, asked: Asked, team: Together, say: Say) -> Trained:

@@ -15,6 +15,7 @@ KEYS = ("format", "teacher", "student", "data", "method", "labels", "options", "
 TABLES = ("options", "recipe", "evidence")
 AUTO = "auto"
 DEFAULT_METHOD, DEFAULT_STAGES = "ofa", "all"
+NAMED = ("teacher", "student", "data", "labels", "method")
 MAY_CHANGE = ("workers",)  # of the recipe, when a run goes on: no number depends on it
 
 
@@ -125,19 +126,37 @@ def check_same(asked: Asked, settings: Settings) -> Settings:
 
     Raises InputError for anything said on the command line that the run was not started with.
     """
-    own = {key: getattr(settings, key) for key in ("teacher", "student", "data", "labels", "method")}
-    was = {**settings.options, **asdict(settings.recipe), **own}
-    now = {key: getattr(asked, key) for key in own} | dict(map(_change, asked.changes))
-    now |= {"stages": None if asked.stages == AUTO else asked.stages, **asked.options, **asked.recipe}
+    was = {**settings.options, **asdict(settings.recipe), **{key: getattr(settings, key) for key in NAMED}}
+    now = _said(asked)
     for key, value in now.items():
         before = list(was[key]) if isinstance(was.get(key), tuple) else was.get(key)
-        if value is not None and value != before and key not in MAY_CHANGE:
+        if _plain(value) != _plain(before) and key not in MAY_CHANGE:
             raise InputError(
                 f"--resume goes on with the run as it was started, with {key} {before!r} and not {value!r}; leave the "
                 "option out, or start another run with another --out"
             )
-    workers = now.get("workers", settings.recipe.workers)
-    return replace(settings, recipe=replace(settings.recipe, workers=workers))
+    changed = {key: now[key] for key in MAY_CHANGE if key in now}
+    return replace(settings, recipe=make_recipe({**asdict(settings.recipe), **changed}))
+
+
+def _said(asked: Asked) -> dict[str, Any]:
+    """Gather what was said in the file and over it on the command line, but what a diagnosis was to decide."""
+    file = read_config(asked.config) if asked.config else {}
+    line = {key: getattr(asked, key) for key in (*NAMED, "stages")} | dict(asked.options) | dict(asked.recipe)
+    line = {key: value for key, value in line.items() if value is not None} | dict(map(_change, asked.changes))
+    options = dict(file.get("options", {})) if line.get("method") in (None, file.get("method", DEFAULT_METHOD)) else {}
+    named = {key: file[key] for key in NAMED if key in file}
+    if AUTO in (line.get("stages"), options.get("stages")):
+        options = {}
+        named.pop("method", None)
+    now = named | options | dict(file.get("recipe", {})) | line
+    return {key: value for key, value in now.items() if not (key == "stages" and value == AUTO)}
+
+
+def _plain(value: object) -> object:
+    """Read numbers with commas between them, as in `--stages 1,2`, as the list that a file has."""
+    parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else []
+    return [int(part) for part in parts] if parts and all(part.isdecimal() for part in parts) else value
 
 
 def read_config(file: Path) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def test_obstacles_forbid_every_method():
 def test_doubts_count_only_where_similarities_decide(rule):
     found = decide(CHOICES, rule, 0.4, [], ["the student is untrained"])
     if rule in BY_SIMILARITY:
-        assert (found.method, found.run, found.stages) == ("insufficient", "ofa", CHOICES[FALLBACK_RULE].kept)
+        assert (found.method, found.run, found.stages) == ("insufficient", "kd", CHOICES[FALLBACK_RULE].kept)
         assert "The student is untrained." in found.sentences
         assert any("holds the fallback" in s for s in found.sentences)
     else:
@@ -51,6 +51,13 @@ def test_an_insufficient_rule_says_why():
     found = decide(choices, "knee", 0.4, [], [])
     assert found.method == "insufficient"
     assert "No linear layer ends the teacher, so it has no penultimate representation." in found.sentences
+
+
+def test_the_default_says_what_it_rests_on():
+    found = decide(CHOICES, DEFAULT_RULE, 0.4, [], [])
+    assert (found.method, found.stages) == ("kd", ())
+    assert any("experiments/ofa_stages" in said for said in found.sentences)
+    assert not any("experiments/ofa_stages" in said for said in decide(CHOICES, "gap", 0.4, [], []).sentences)
 
 
 def test_defaults_exist():

@@ -1,5 +1,6 @@
 import json
 import tomllib
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from lesson import write_pictures
 from safetensors.torch import load_file
 
 from repalign.distilling import settings as settings_module
+from repalign.distilling.building import check_processes
 from repalign.distilling.settings import Asked, check_same, decided, from_json, settle
 from repalign.encoders import load_encoder
 from repalign.encoders.finish import fingerprint
@@ -207,7 +209,7 @@ def test_a_run_that_diverges_keeps_its_last_good_checkpoint(distill, tmp_path):
     nets = ("--teacher", "python:lesson_nets:broken", *NETS[2:])
     code, _, err = distill("--out", "run", nets=nets)
     assert code == 2
-    assert "epoch 1, batch 1: the teacher's logits are not finite (16 of the batch's 16 pictures: " in err
+    assert "epoch 1, batch 1: the teacher's logits are not finite (12 of the batch's 12 pictures: " in err
     assert "The last good checkpoint is run/checkpoints/last.pt, after epoch 0" in err
     assert "Traceback" not in err
     assert run_json(tmp_path / "run")["state"].startswith("stopped: epoch 1, batch 1: the teacher's logits")
@@ -241,16 +243,66 @@ def test_a_finished_run_is_shown_again(cli, run):
     code, out, _ = cli("distill", "--out", "run", "--resume")
     assert (code, "student, last epoch" in out) == (0, True)
     assert file.stat().st_mtime_ns == when
+    code, _, err = cli("distill", "--out", "run", "--resume", "--lr", "0.5")
+    assert (code, "with learning_rate 0.01 and not 0.5" in err) == (2, True), err
+    code, _, err = cli("distill", "--resume")
+    assert (code, "none was named; name it with --out" in err) == (2, True), err
+
+
+def test_a_report_that_was_not_drawn_is_drawn_when_a_run_is_shown_again(cli, run, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("repalign.distilling.flow.render", drawn.append)
+    assert cli("distill", "--out", run, "--resume")[0] == 0
+    assert drawn == [run]
+    (run / "report.html").touch()
+    assert cli("distill", "--out", run, "--resume")[0] == 0
+    assert drawn == [run]
+
+
+def test_a_picture_that_can_not_be_read_is_found_before_anything_is_written(distill, lesson, tmp_path):
+    own = write_pictures(tmp_path / "own")
+    file = own / "test/red/00.png"
+    file.write_bytes(file.read_bytes()[:200])
+    code, _, err = distill("--out", "run", "--data", own)
+    assert (code, "1 pictures can't be decoded" in err, "00.png" in err) == (2, True, True), err
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_nobody_foresaw_is_written_down(distill, tmp_path, monkeypatch):
+    def fails(*_):
+        raise RuntimeError("the disk fell off")
+
+    monkeypatch.setattr("repalign.distilling.flow.judge", fails)
+    assert distill("--out", "run", "--epochs", "1")[0] != 0
+    assert run_json(tmp_path / "run")["state"] == "stopped: RuntimeError: the disk fell off"
+
+
+def test_what_several_processes_can_not_share_is_said(cli, distill, run, monkeypatch):
+    meta = run_json(run)
+    assert meta["processes"] == 1
+    (run / "run.json").write_text(json.dumps(meta | {"state": "running"}))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, _, err = cli("distill", "--out", "run", "--resume", "--device", "cpu")
+    assert (code, "started with 1 processes, and now there are 2; go on without torchrun" in err) == (2, True), err
+    code, _, err = distill("--out", "other", "--device", "cuda:0")
+    assert (code, "all 2 processes share one device; give --device cuda" in err) == (2, True), err
+    meta["configuration"]["method"] = "crd"
+    with pytest.raises(InputError, match="run it without torchrun"):
+        check_processes(from_json(meta), 2)
 
 
 def test_a_run_goes_on_as_it_was_started(cli, lesson, run):
     meta = run_json(run)
+    (run.parent / "other.toml").write_text("[options]\ntemperature = 3.0\n")
     (run / "run.json").write_text(json.dumps(meta | {"state": "running"}))
     for more, said in (
         (("--lr", "0.5"), "with learning_rate 0.01 and not 0.5; leave the option out"),
         (("--stages", "1"), "with stages 'all' and not '1'"),
         (("--set", "flip=0.1"), "with flip 0.5 and not 0.1"),
         (("--method", "kd"), "with method 'ofa' and not 'kd'"),
+        (("--set", "stages=[1]"), "with stages 'all' and not [1]"),
+        (("--set", "workers=two"), "workers must be a whole number, such as 0, not 'two'"),
+        (("--config", "other.toml"), "with temperature None and not 3.0"),
     ):
         code, _, err = cli("distill", "--out", "run", "--resume", *more)
         assert (code, said in err) == (2, True), err
@@ -292,6 +344,16 @@ def test_settings_read_back_what_they_hold():
     assert from_json(json.loads(json.dumps(found.to_json()))) == found
     assert found.options["stages"] == settings_module.DEFAULT_STAGES
     assert check_same(asked, found) == found
+
+
+def test_stages_are_the_same_as_a_text_and_as_a_list(tmp_path):
+    (tmp_path / "d.toml").write_text("[options]\nstages = [1, 2]\n[recipe]\ncrop_scale = [0.2, 1]\n")
+    asked = Asked("t", "s", "d", config=tmp_path / "d.toml")
+    found = settle(asked)
+    assert check_same(asked, found) == check_same(Asked(stages="1,2"), found) == found
+    assert check_same(asked, settle(replace(asked, config=None, stages="1,2", recipe={"crop_scale": [0.2, 1]})))
+    with pytest.raises(InputError, match=r"with stages \[1, 2\] and not '1,3'"):
+        check_same(Asked(stages="1,3"), found)
 
 
 @pytest.mark.parametrize(

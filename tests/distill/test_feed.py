@@ -78,19 +78,36 @@ def test_preparing_pictures_leaves_chance_as_it_was(data):
 
 def test_an_epoch_shows_pictures_once_with_their_labels(data):
     pixels, targets, index = epoch_of(feed(data, Recipe(crop="none", flip=0.0)), 1)
-    assert len(set(index.tolist())) == len(index) == len(data.train) // 16 * 16
+    assert len(set(index.tolist())) == len(index) == len(data.train)
     for k in (0, 17):
         i = int(index[k])
         assert data.classes[int(targets[k])] == data.train.labels[i]
         assert torch.equal(pixels[k], pixels_of(data.train.load(i)))
 
 
+@pytest.mark.parametrize(
+    ("n", "size", "world", "left_out"),
+    [(500, 128, 1, 0), (255, 128, 1, 3), (7, 7, 1, 0), (31, 8, 2, 3), (50, 16, 4, 2), (9, 6, 2, 1)],
+)
+def test_every_picture_is_shown_in_batches_of_nearly_one_size(n, size, world, left_out):
+    orders = [Order(n, size, 0, replace(ALONE, rank=rank, world=world)) for rank in range(world)]
+    parts = [[rows for _, rows in order] for order in orders]
+    batches = [sum(several, ()) for several in zip(*parts, strict=True)]
+    assert len(batches) == len(orders[0]) == -(-(n - left_out) // size)
+    lengths = [len(batch) for batch in batches]
+    assert max(lengths) <= size
+    assert max(lengths) - min(lengths) <= max(4, 2 * world)
+    shown = sum(batches, ())
+    assert len(set(shown)) == len(shown) == n - left_out
+    assert len({len(part) for part in parts[0]} | {len(part) for part in parts[-1]}) <= 2
+
+
 def test_processes_share_the_same_batches(data):
     recipe = Recipe()
     whole = epoch_of(feed(data, recipe), 2)
-    parts = [epoch_of(feed(data, recipe, together=replace(ALONE, rank=r, world=2)), 2) for r in range(2)]
+    parts = [list(feed(data, recipe, together=replace(ALONE, rank=r, world=2)).epoch(2)) for r in range(2)]
     for k in range(3):
-        steps = [torch.cat([p[k].split(8)[s] for p in parts]) for s in range(len(whole[0]) // 16)]
+        steps = [torch.cat(shares) for shares in zip(*([batch[k] for batch in p] for p in parts), strict=True)]
         assert torch.equal(torch.cat(steps), whole[k])
 
 

@@ -35,6 +35,15 @@ def test_validation_takes_its_share_of_each_class():
     assert again.validation.ids == data.validation.ids != other.validation.ids
 
 
+def test_validation_is_bounded(monkeypatch):
+    for name, value in (("ENOUGH_HELD", 6), ("ENOUGH_HELD_A_CLASS", 1)):
+        monkeypatch.setattr(f"repalign.distill.labelled.{name}", value)
+    data = with_validation(labelled(stimuli(counts=(60, 40, 20))), 0.5, seed=0)
+    assert Counter(data.validation.labels) == {"a": 3, "b": 2, "c": 1}
+    monkeypatch.setattr("repalign.distill.labelled.ENOUGH_HELD_A_CLASS", 4)
+    assert len(with_validation(labelled(stimuli(counts=(60, 40, 20))), 0.5, seed=0).validation) == 12
+
+
 def test_validation_of_its_own_stays():
     data = labelled(stimuli(), validation=stimuli("v"))
     assert with_validation(data, 0.5, 0) is data

@@ -25,15 +25,17 @@ def test_gap_keeps_what_is_surely_apart():
 
 
 def test_gap_at_its_edge():
-    assert gap(*around([1 - TAU - WIDE], WIDE)).kept == ()  # the lower end is τ itself, not above it
+    edge = gap(*around([1 - TAU - WIDE], WIDE))
+    assert (edge.kept, edge.sufficient) == ((), False)  # the lower end is τ itself, not above it
     assert gap(*around([1 - TAU - WIDE - 1e-9], WIDE)).kept == (1,)
 
 
-def test_gap_without_a_decided_stage_is_insufficient():
-    choice = gap(*around([0.6, 0.58]))
+def test_gap_without_a_kept_stage_is_insufficient_while_one_is_undecided():
+    choice = gap(*around([0.9, 0.58]))
     assert not choice.sufficient
     assert choice.kept == ()
-    assert "0.4" in choice.why
+    assert choice.why == "no stage is surely above τ = 0.4, and stage 2 may be"
+    assert gap(*around([0.58, 0.2])).kept == (2,)
     missing = gap(np.array([0.1, 0.2]), np.full(2, np.nan), np.full(2, np.nan))
     assert not missing.sufficient
     assert "no interval" in missing.reasons[0]

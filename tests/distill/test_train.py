@@ -6,14 +6,14 @@ import torch
 from torch import nn
 
 from repalign.distill import CEDistiller, KDDistiller, OFADistiller
-from repalign.distill.checkpoint import BEST, LAST, load
+from repalign.distill.checkpoint import BEST, LAST, load, save
 from repalign.distill.faults import DivergedError
 from repalign.distill.labelled import with_validation
 from repalign.distill.log import read_lines
 from repalign.distill.methods import smoothed
 from repalign.distill.optimise import Optimiser
 from repalign.distill.sight import sight_of, teacher_input
-from repalign.distill.train import Job, Trainer
+from repalign.distill.train import Job, Trainer, _leaves_some
 from repalign.distill.watch import Watch
 from repalign.errors import InputError
 from repalign.teaching import load_labelled, load_student, load_teacher
@@ -291,6 +291,43 @@ def test_a_damaged_checkpoint_is_named(job):
     (asked.folder / LAST).write_bytes(b"half")
     with pytest.raises(InputError, match=r"last.pt can't be read .*start the run again with --force"):
         Trainer(job(CEDistiller, epochs=1, measure_every=0)).run()
+
+
+def test_a_best_that_is_newer_than_the_last_checkpoint_is_said_as_it_is(job):
+    asked = job(CEDistiller, epochs=1, measure_every=0)
+    Trainer(asked).run()
+    save(load(asked.folder / BEST) | {"epoch": 7, "accuracy": 2.0}, asked.folder / BEST)  # killed before last.pt
+    again = Trainer(job(CEDistiller, epochs=2, measure_every=0)).run()
+    assert (again.epoch, again.best_epoch) == (2, 7)
+
+
+def test_a_student_with_a_layer_that_it_does_not_use_is_found(job):
+    asked = job(CEDistiller, measure_every=0)
+    state = asked.distiller.learned()
+    state = {k: v.clone() for k, v in state.items()}
+    assert not _leaves_some(asked.distiller, asked.sight.size, asked.device)
+    assert same(state, asked.distiller.learned())
+    assert asked.distiller.student.training
+    assert all(p.grad is None for p in asked.distiller.parameters())
+    asked.distiller.student.spare = nn.Linear(2, 2)
+    assert _leaves_some(asked.distiller, asked.sight.size, asked.device)
+
+
+def test_a_step_that_overflowed_moves_neither_the_rate_nor_the_count(job):
+    asked = job(CEDistiller, measure_every=0, warmup_epochs=1.0)
+    optimiser = Optimiser(asked.distiller, asked.recipe, 3, asked.device)
+
+    class Overflows:
+        scale = 4.0
+        get_scale = lambda self: self.scale  # noqa: E731
+        step = lambda self, optimiser: None  # noqa: E731
+
+        def update(self):
+            self.scale /= 2
+
+    rate, optimiser.scaler = optimiser.rate, Overflows()
+    optimiser.step()
+    assert (optimiser.updates, optimiser.rate) == (0, rate)
 
 
 def test_what_tensorboard_gets_is_there(job):
