@@ -37,6 +37,12 @@ def test_notebook_runs(path, labelled, monkeypatch):
     NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
     last = [c for c in notebook.cells if c.cell_type == "code"][-1]
     assert "stimuli" in last.outputs[0]["text"]
+    if path.stem == "distil":
+        said = "".join(o.get("text", "") for c in notebook.cells if c.cell_type == "code" for o in c.outputs)
+        assert "Distil by KD, the logits alone: by the rule logits." in said
+        assert 'method = "kd"' in said  # distill.toml, as it was shown before it was used
+        table = last.outputs[1]["data"]["text/plain"]
+        assert all(row in table for row in ("before", "last", "best", "teacher", "test_accuracy"))
 
 
 def test_there_are_notebooks():

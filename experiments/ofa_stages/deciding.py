@@ -56,7 +56,7 @@ def decisions(scores: np.ndarray, low: np.ndarray, high: np.ndarray, tau: float)
     """Apply the rules to similarities with their intervals; the last column is the teacher's penultimate layer."""
     three = (scores, low, high)
     rows, count = np.arange(len(scores)), scores.shape[1] - 1
-    own = np.array([proportional(k + 1, len(scores), count) - 1 for k in rows])
+    own = np.array([proportional(k + 1, len(scores), count) - 1 for k in range(len(scores))])
     own_stage, to_last = [x[rows, own] for x in three], [x[:, -1] for x in three]
     stages = [x[:, :-1] for x in three]
     ahead = _depth_of_match(stages[0])

@@ -79,6 +79,7 @@ CONTRASTS = (
 
 def gather(out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the rows of every finished job, and what the rules decided in it."""
+    tau = tomllib.loads(Path(__file__).with_name("config.toml").read_text(encoding="utf-8"))["methods"]["tau"]
     files = sorted(out.glob("*-*.csv"))
     rows = pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
     decisions = []
@@ -88,7 +89,7 @@ def gather(out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         seen = json.loads(file.with_suffix(".json").read_text())
         scores = np.column_stack([seen["cka"], seen["penultimate"]])
         intervals = np.array(seen["ci_low"]), np.array(seen["ci_high"])
-        for one in rules(scores, *intervals, tomllib.loads((HERE / "config.toml").read_text())["methods"]["tau"]):
+        for one in rules(scores, *intervals, tau):
             decisions.append(
                 {
                     "labels": int(labels), "pair": pair.replace("-", "→"), "seed": int(seed), "rule": one.rule,

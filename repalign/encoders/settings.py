@@ -61,7 +61,8 @@ def _attributes(module: nn.Module) -> dict[str, object]:
 
 def _is_ours(hook: Callable[..., object]) -> bool:
     """Tell whether a hook is one of our recordings, which come and go and change nothing."""
-    return str(getattr(hook, "__module__", "")).startswith("repalign.")
+    function = hook.func if isinstance(hook, functools.partial) else hook
+    return str(getattr(function, "__module__", "")).startswith("repalign.")
 
 
 def _plain(value: object, depth: int) -> object:

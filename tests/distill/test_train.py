@@ -194,7 +194,7 @@ def test_a_teacher_that_is_not_finite_stops_the_run(job):
     with pytest.raises(DivergedError) as stopped:
         Trainer(asked).run()
     said = str(stopped.value)
-    assert "epoch 1, batch 1: the teacher's logits are not finite (16 of the batch's 16 pictures:" in said
+    assert "epoch 1, batch 1: the teacher's logits are not finite (12 of the batch's 12 pictures:" in said
     assert "check the teacher's weights" in said
     assert "checkpoints/last.pt, after epoch 0" in said
     assert load(asked.folder / LAST)["epoch"] == 0
@@ -257,7 +257,7 @@ def test_a_picture_that_is_not_finite_is_named(job):
 
     trainer.normalise.forward = spoil
     with pytest.raises(
-        DivergedError, match=r"the pictures' own values are not finite \(1 of the batch's 16 pictures: "
+        DivergedError, match=r"the pictures' own values are not finite \(1 of the batch's 12 pictures: "
     ):
         trainer.run()
 

@@ -110,7 +110,7 @@ def test_both_diagnoses_stand_beside_each_other(folder, tmp_path):
     assert [row.at for row in dots.rows[:2]] == pytest.approx([100 * 0.88 / 1.1, 100 * 0.96 / 1.1], abs=0.01)
     assert dots.rows[0].heading == "stage 1: blocks.0 and layer1.1"
     assert len(probe_dots(found).rows) == 8
-    assert ("stages that “gap” would give a branch", "3, 4", "none") in number_rows(found)
+    assert ("stages that “gap” would give a branch", "3, 4", "insufficient evidence") in number_rows(found)
     other = fake_distillation(tmp_path / "r", 2)
     shutil.rmtree(other / "after")
     fake_diagnosis(other / "after", np.array(STAGES)[:3], blocks=False)
