@@ -26,7 +26,6 @@ from drawing import draw
 
 HERE = Path(__file__).parent
 RULES = ("gap", "lag", "knee")
-NON_INFERIORITY = -0.3  # percentage points
 Accuracies = dict[str, float]  # of one job: per cent on the test pictures, by arm
 Kept = dict[str, str]  # of one job: the arm that each rule chose
 
