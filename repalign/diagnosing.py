@@ -13,7 +13,7 @@ from repalign.diagnosis.configuration import configuration
 from repalign.diagnosis.diagnosis import Diagnosis, Settings, Setup, diagnose_networks
 from repalign.diagnosis.tables import tables
 from repalign.diagnosis.toml import to_toml
-from repalign.distill.labelled import labelled
+from repalign.distill.labelled import labelled, with_validation
 from repalign.distill.recipe import Recipe
 from repalign.encoders import load_encoder
 from repalign.errors import InputError
@@ -24,7 +24,7 @@ from repalign.report import render
 from repalign.stimuli import read_stimuli
 from repalign.stimuli.torchvision_data import PREFIX
 from repalign.storage import storage
-from repalign.teaching import FRESH, count_classes, load_labelled, load_student, part_folders
+from repalign.teaching import FRESH, VALIDATION_SEED, count_classes, load_labelled, load_student, part_folders
 from repalign.types import Activations, Encoder, Layer, Stimuli
 from repalign.viewing import grouped
 
@@ -174,7 +174,7 @@ def _of_parts(data: str | Path, groups: str) -> Shown:
     """
     parts = load_labelled(data)
     with suppress(InputError):  # too few to set some aside
-        held = load_labelled(data, validation=Recipe.validation)
+        held = with_validation(parts, Recipe.validation, VALIDATION_SEED)
         parts = held if parts.validation or len(held.validation or ()) >= VERY_FEW else parts
     stimuli = parts.validation or parts.train
     kept = "validation" if parts.validation else "training"
