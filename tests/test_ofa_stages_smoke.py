@@ -13,7 +13,7 @@ import pytest
 import torch
 
 EXPERIMENT = Path(__file__).parents[1] / "experiments" / "ofa_stages"
-OURS = ("run", "table", "drawing", "training", "deciding", "students", "pictures")
+OURS = ("run", "table", "apart", "drawing", "training", "deciding", "students", "pictures")
 
 
 @pytest.fixture
@@ -89,6 +89,47 @@ def test_from_tuning_to_the_figure(scripts, parts, settings, tmp_path, monkeypat
     mean = 100 * (both["ofa1234"] - both["ofa"]).mean()
     assert f"| OFA, all stages − logits only | {mean:+.2f} [" in text
     assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+def test_the_second_question_from_tuning_to_its_table(scripts, parts, settings, tmp_path, monkeypatch):
+    run, apart = scripts["run"], scripts["apart"]
+    monkeypatch.setattr(run, "lesson_of", lambda p, t, n, s: scripts["training"].prepare_lesson(p["train"], t, 2, s))
+    monkeypatch.setattr(apart, "lesson_of", run.lesson_of)
+    monkeypatch.setattr(apart, "HERE", tmp_path)
+    settings["apart"] |= {"labels": 20, "weights": [0.5, 2.0]}
+    settings["tuning"] = {"learning_rate": [1e-3]}
+    run.write_rows(
+        tmp_path / "tuned.csv",
+        [{"pair": "vit→resnet", "what": "learning_rate", "value": 1e-3, "validation": 0.5}],
+    )
+    (tmp_path / "apart").mkdir()
+    teacher = run.load_teacher("vit")
+    apart.tune_pair(parts, "vit→resnet", teacher, tmp_path / "apart" / "tuned-vit-resnet.csv")
+    apart.run_pair(parts, "vit→resnet", teacher, tmp_path)
+    arms = ["kd-1", "kd-4", "ofa-1", "ofa-4", "all-4"]
+    tuned = pd.read_csv(tmp_path / "apart" / "tuned-vit-resnet.csv")
+    assert list(tuned.arm) == [arm for arm in arms for _ in range(2)]
+    alone = [{"labels": 20, "pair": "vit→resnet", "seed": s, "arm": "ce", "test": 0.25} for s in (0, 1)]
+    pd.DataFrame(alone).to_csv(tmp_path / "results.csv", index=False)
+    apart.gather(tmp_path)
+    rows = pd.read_csv(tmp_path / "apart.csv")
+    assert list(rows.arm) == arms * 2
+    assert dict(zip(rows.arm, rows.weight, strict=True)) == {
+        arm: own.loc[own.validation.idxmax(), "weight"] for arm, own in tuned.groupby("arm")
+    }
+    gain = 100 * (rows[rows.arm == "kd-4"].test.mean() - 0.25)
+    assert f"| kd-4 − student alone | {gain:+.2f} [" in (tmp_path / "apart.md").read_text()
+
+
+def test_at_gamma_one_ofa_is_the_label_and_the_teacher_in_cross_entropy():
+    from torch.nn.functional import cross_entropy
+
+    from repalign.distill.ofa_loss import ofa_loss
+
+    student, teacher = torch.randn(2, 7, 10, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(7)
+    expected = cross_entropy(student, labels) + cross_entropy(student, teacher.softmax(1))
+    assert ofa_loss(student, teacher, labels) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_runs_of_a_seed_share_everything_but_the_arm(scripts, parts, settings):

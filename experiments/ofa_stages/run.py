@@ -81,7 +81,7 @@ def lesson_of(parts: dict[str, Pictures], teacher: nn.Module, labels: int, seed:
 def tune(parts: dict[str, Pictures]) -> None:
     """Choose learning rate and weights for each pair on the validation pictures; a pair that is there is kept."""
     config = settings()
-    rows = _read(TUNED)
+    rows = read_rows(TUNED)
     for pair, (teacher_name, student_name) in config["pairs"].items():
         if any(row["pair"] == pair and row["what"] == "branches_weight" for row in rows):
             continue
@@ -104,7 +104,7 @@ def tune(parts: dict[str, Pictures]) -> None:
             own = [row for row in rows if row["pair"] == pair and row["what"] == what]
             chosen[what] = float(max(own, key=lambda row: float(row["validation"]))["value"])
             print(pair, what, chosen[what], [row["validation"] for row in own], flush=True)
-        _write(TUNED, rows)
+        write_rows(TUNED, rows)
 
 
 def _tuned_arm(what: str, trial: dict[str, float]) -> Arm:
@@ -128,7 +128,7 @@ def run_jobs(parts: dict[str, Pictures], out: Path, worker: int, workers: int, r
         file = out / f"{labels}-{pair.replace('→', '-')}-{seed}.csv"
         if not file.exists():
             rows = list(_job(parts, config, labels, seed, pair, file.with_suffix(".json")))
-            _write(file, rows)
+            write_rows(file, rows)
 
 
 def _job(
@@ -137,7 +137,7 @@ def _job(
     """Run all arms of a job; the student alone comes first, and the rules look at it."""
     teacher_name, student_name = config["pairs"][pair]
     teacher, regime = load_teacher(teacher_name), config["regimes"][labels]
-    tuned = _chosen(pair)
+    tuned = chosen(pair)
     lesson = lesson_of(parts, teacher, int(labels), seed)
     found: list[Decision] = []
     for number, arm in enumerate(_arms(tuned, regime["arms"], found)):
@@ -177,9 +177,9 @@ def _arms(tuned: dict[str, float], which: str, found: list[Decision]) -> Iterato
         yield Arm(name, subset, tuned["logits_weight"], tuned["branches_weight"])
 
 
-def _chosen(pair: str) -> dict[str, float]:
+def chosen(pair: str) -> dict[str, float]:
     """Give what tuning chose for a pair: of equal scores the first."""
-    rows = [row for row in _read(TUNED) if row["pair"] == pair]
+    rows = [row for row in read_rows(TUNED) if row["pair"] == pair]
     if not rows:
         raise SystemExit(f"{pair} is not tuned; run: run.py tune")
     best: dict[str, dict[str, str]] = {}
@@ -189,14 +189,16 @@ def _chosen(pair: str) -> dict[str, float]:
     return {what: float(row["value"]) for what, row in best.items()}
 
 
-def _read(file: Path) -> list[dict[str, Any]]:
+def read_rows(file: Path) -> list[dict[str, Any]]:
+    """Read a table; an absent one has no rows."""
     if not file.exists():
         return []
     with file.open(newline="") as opened:
         return list(csv.DictReader(opened))
 
 
-def _write(file: Path, rows: list[dict[str, Any]]) -> None:
+def write_rows(file: Path, rows: list[dict[str, Any]]) -> None:
+    """Write a table whole or not at all."""
     part = file.with_suffix(".part")
     with part.open("w", newline="") as opened:
         writer = csv.DictWriter(opened, list(rows[0]), lineterminator="\n")

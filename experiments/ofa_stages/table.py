@@ -130,12 +130,14 @@ def summary(values: list[float]) -> str:
     return f"{mean:+.2f} [{mean - half:+.2f}, {mean + half:+.2f}] ({count})"
 
 
-def contrast_rows(found: dict[tuple[int, str, int], tuple[Accuracies, Kept]], labels: int) -> list[list[str]]:
+def contrast_rows(
+    found: dict[tuple[int, str, int], tuple[Accuracies, Kept]], labels: int, contrasts: Sequence[Contrast] = CONTRASTS
+) -> list[list[str]]:
     """Lay out every contrast: one column a pair, and one of all pairs together."""
     pairs = list(dict.fromkeys(pair for of, pair, _ in found if of == labels))
     seeds = sorted({seed for of, _, seed in found if of == labels})
     table = []
-    for contrast in CONTRASTS:
+    for contrast in contrasts:
         by_pair = {
             pair: {s: contrast.of(*found[(labels, pair, s)]) for s in seeds if (labels, pair, s) in found}
             for pair in pairs
