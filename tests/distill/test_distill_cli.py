@@ -321,14 +321,17 @@ def test_a_run_does_not_go_on_with_other_pictures(cli, run, tmp_path):
     assert (code, "the pictures are not those with which this run started" in err) == (2, True), err
 
 
-def test_a_run_at_work_is_left_alone(cli, run):
+def test_a_run_at_work_is_left_alone(cli, distill, run):
     from filelock import FileLock
 
     meta = run_json(run)
     (run / "run.json").write_text(json.dumps(meta | {"state": "running"}))
     with FileLock(run / ".lock", thread_local=False):
-        code, _, err = cli("distill", "--out", "run", "--resume")
-    assert (code, "another run works on run; wait for it" in err) == (2, True), err
+        again, _, err = cli("distill", "--out", "run", "--resume")
+        anew, _, err_anew = distill("--out", "run", "--force")
+    for code, said in ((again, err), (anew, err_anew)):
+        assert (code, "another run works on run; wait for it" in said) == (2, True), said
+    assert run_json(run)["state"] == "running"
 
 
 def test_to_go_on_with_nothing_is_to_start(distill, tmp_path):
