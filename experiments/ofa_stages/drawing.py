@@ -22,6 +22,7 @@ RULES = {
     "knee": ("rule knee", "*", "#444444"),
 }
 OTHER = ("OFA, another subset", ".", "#9aa0a6")
+FEWEST_SEEDS = 5  # of such a subset, that its dot be shown: it has no interval to warn of fewer
 
 
 def draw(rows: pd.DataFrame, decisions: pd.DataFrame, stem: Path) -> None:
@@ -41,7 +42,10 @@ def draw(rows: pd.DataFrame, decisions: pd.DataFrame, stem: Path) -> None:
         handles = {
             label: handle for ax in axes.flat for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
         }
-        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=8, frameon=False, fontsize=8)
+        shown = [label for label, *_ in (*STYLES.values(), *RULES.values(), OTHER) if label in handles]
+        figure.legend(
+            [handles[label] for label in shown], shown, loc="outside upper center", ncols=8, frameon=False, fontsize=8
+        )
         figure.savefig(stem.with_suffix(".png"), dpi=160)
         figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
 
@@ -53,7 +57,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, decisions: pd.DataFrame, labels: int, p
     alone = own[own.arm == "ce"].set_index("seed").test
     for arm in dict.fromkeys(own.arm):
         mine = own[own.arm == arm].set_index("seed")
-        if arm != "ce":
+        if arm in STYLES or (arm != "ce" and len(mine) >= FEWEST_SEEDS):
             _point(ax, mine.head_parameters / size, 100 * (mine.test - alone), STYLES.get(arm, OTHER), arm in STYLES)
     told = decisions[(decisions.labels == labels) & (decisions.pair == pair)]
     for rule, style in RULES.items():
