@@ -106,7 +106,7 @@ def test_the_second_question_from_tuning_to_its_table(scripts, parts, settings, 
     teacher = run.load_teacher("vit")
     apart.tune_pair(parts, "vit→resnet", teacher, tmp_path / "apart" / "tuned-vit-resnet.csv")
     apart.run_pair(parts, "vit→resnet", teacher, tmp_path)
-    arms = ["kd-1", "kd-4", "ofa-1", "ofa-4", "all-4"]
+    arms = ["kd-1", "kd-4", "ofa-1", "ofa-4", "all-4", "all-code"]
     tuned = pd.read_csv(tmp_path / "apart" / "tuned-vit-resnet.csv")
     assert list(tuned.arm) == [arm for arm in arms for _ in range(2)]
     alone = [{"labels": 20, "pair": "vit→resnet", "seed": s, "arm": "ce", "test": 0.25} for s in (0, 1)]

@@ -25,13 +25,17 @@ from torch import nn
 from training import Arm, Lesson, accuracy, train
 
 CONTRASTS = (
-    *(Contrast(f"{arm} − student alone", between(arm, "ce")) for arm in ("kd-1", "kd-4", "ofa-1", "ofa-4", "all-4")),
+    *(
+        Contrast(f"{arm} − student alone", between(arm, "ce"))
+        for arm in ("kd-1", "kd-4", "ofa-1", "ofa-4", "all-4", "all-code")
+    ),
     Contrast("temperature: kd-4 − kd-1", between("kd-4", "kd-1")),
     Contrast("temperature: ofa-4 − ofa-1", between("ofa-4", "ofa-1")),
     Contrast("form: kd-1 − ofa-1", between("kd-1", "ofa-1")),
     Contrast("form: kd-4 − ofa-4", between("kd-4", "ofa-4")),
     Contrast("branches: all-4 − ofa-4", between("all-4", "ofa-4")),
-    Contrast("branches: all-4 − kd-4", between("all-4", "kd-4")),
+    Contrast("branches: all-code − kd-1", between("all-code", "kd-1")),
+    Contrast("all-code − kd-4", between("all-code", "kd-4")),
 )
 
 
@@ -40,8 +44,8 @@ def train_arm(
 ) -> nn.Module:
     """Train one arm; `beside` is the weight of the logits where `weight` is that of branches. Both count times T²."""
     config = run.settings()
-    form, temperature = config["apart"]["arms"][name]
-    config["methods"] |= {"kd_temperature": temperature, "ofa_temperature": temperature}
+    form, temperature, variant, _ = config["apart"]["arms"][name]
+    config["methods"] |= {"kd_temperature": temperature, "ofa_temperature": temperature, "ofa_variant": variant}
     scaled, scaled_beside = weight * temperature**2, beside * temperature**2
     arm = {
         "kd": Arm(name, kd=weight),  # whose loss has the factor T² already
@@ -56,8 +60,8 @@ def tune_pair(parts: dict[str, Any], pair: str, teacher: nn.Module, file: Path) 
     """Try every weight of every arm on the validation pictures; of equal ones the first is chosen."""
     config, rows = run.settings(), run.read_rows(file)
     lessons = {seed: lesson_of(parts, teacher, config["apart"]["labels"], seed) for seed in config["tuning_seeds"]}
-    for name in config["apart"]["arms"]:
-        beside = best_weight(rows, "ofa-4") if name == "all-4" else 0.0
+    for name, (*_, logits) in config["apart"]["arms"].items():
+        beside = best_weight(rows, logits) if logits else 0.0
         for weight in config["apart"]["weights"]:
             if any(row["arm"] == name and float(row["weight"]) == weight for row in rows):
                 continue
@@ -80,15 +84,17 @@ def run_pair(parts: dict[str, Any], pair: str, teacher: nn.Module, out: Path) ->
     config, tuned = run.settings(), run.read_rows(_file(out, "tuned", pair))
     best = {name: best_weight(tuned, name) for name in config["apart"]["arms"]}
     for seed in config["seeds"]:
-        if (file := _file(out, str(seed), pair)).exists():
-            continue
-        lesson = lesson_of(parts, teacher, config["apart"]["labels"], seed)
-        students = {n: train_arm(n, w, best["ofa-4"], pair, teacher, lesson, seed) for n, w in best.items()}
-        scores = {name: accuracy(student, parts["test"]) for name, student in students.items()}
-        start = {"labels": config["apart"]["labels"], "pair": pair, "seed": seed}
-        rows = [{**start, "arm": n, "weight": best[n], "test": f"{s:.4f}"} for n, s in scores.items()]
-        run.write_rows(file, rows)
-        print(pair, seed, scores, flush=True)
+        rows = run.read_rows(file := _file(out, str(seed), pair))
+        left = [name for name in best if name not in {row["arm"] for row in rows}]
+        lesson = lesson_of(parts, teacher, config["apart"]["labels"], seed) if left else None
+        for name in left:
+            assert lesson is not None
+            beside = best.get(config["apart"]["arms"][name][-1], 0.0)
+            score = accuracy(train_arm(name, best[name], beside, pair, teacher, lesson, seed), parts["test"])
+            start = {"labels": config["apart"]["labels"], "pair": pair, "seed": seed}
+            rows.append({**start, "arm": name, "weight": best[name], "test": f"{score:.4f}"})
+            run.write_rows(file, rows)
+            print(pair, seed, name, score, flush=True)
 
 
 def _file(out: Path, what: str, pair: str) -> Path:
