@@ -180,3 +180,28 @@ def test_decisions_rest_on_the_numbers_they_keep(scripts, parts, tmp_path, setti
     gap = next(d for d in found if d.rule == "gap")
     assert gap.kept == tuple(k + 1 for k in range(4) if 1 - high[k, k] > settings["methods"]["tau"])
     assert gap.anti == tuple(sorted(int(k) + 1 for k in np.argsort(-np.diag(cka))[: len(gap.kept)]))
+
+
+def test_the_verdict_says_what_the_tables_hold(scripts):
+    from repalign.diagnosis.verdict import ABOUT_OPTIONS, WEIGHTS, WHY_DEFAULT
+
+    table, rows = scripts["table"], pd.read_csv(EXPERIMENT / "results.csv")
+    found = table.jobs(rows, pd.read_csv(EXPERIMENT / "decisions.csv"))
+
+    def pooled(said, labels):
+        of = next(contrast.of for contrast in table.CONTRASTS if contrast.said == said)
+        return round(float(np.mean([of(*job) for key, job in found.items() if key[0] == labels])), 1)
+
+    branches = [pooled("OFA, all stages − logits only", labels) for labels in (500, 2000)]
+    assert f"branches added {min(branches)} to {max(branches)} points" in WHY_DEFAULT
+    behind = [-pooled(f"OFA, {arm} − KD", n) for arm in ("logits only", "all stages") for n in (500, 2000)]
+    assert f"KD gave {min(behind)} to {max(behind)} points more" in WHY_DEFAULT
+    apart = pd.read_csv(EXPERIMENT / "apart.csv").pivot(index=["pair", "seed"], columns="arm", values="test")
+    warmer = 100 * (apart["kd-4"] - apart["kd-1"]).mean()
+    assert f"{warmer:.1f} points better than 1;" in ABOUT_OPTIONS["kd"]
+    tried = pd.read_csv(EXPERIMENT / "apart_tuned.csv").query("arm == 'kd-4'")
+    tried = 100 * tried.pivot(index="pair", columns="weight", values="validation")
+    gain = tried[WEIGHTS["kd"]["logits"]] - tried[1.0]
+    assert f"{gain.min():.1f} to {gain.max():.1f} points better than 1 and 1" in ABOUT_OPTIONS["kd"]
+    assert (apart["kd-1"] - apart["ofa-1"]).mean() > 0.01  # the heavier teacher that "ofa" speaks of
+    assert (apart["all-code"] - apart["ofa-1"]).mean() > 0.01

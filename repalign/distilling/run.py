@@ -71,7 +71,7 @@ def start(folder: Path, force: bool, settings: Settings, command: str, entries: 
 
 
 def check_new(folder: Path, force: bool) -> None:
-    """Raise InputError unless a new run can be written to `folder`: it is free, or `force` may replace a run at rest."""
+    """Raise InputError unless `folder` is free for a new run, or `force` may replace one there that is at rest."""
     if folder.exists() and not force and (folder / FILE).is_file():
         raise InputError(f"--out {folder} holds a run; go on with --resume, choose another name, or --force a new one")
     check_out(folder, force, "run")
