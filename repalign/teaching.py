@@ -1,7 +1,5 @@
 """Names become classifiers and labelled pictures: the teacher, the student, and what both are shown."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +9,7 @@ from torch import nn
 from repalign.distill.labelled import Labelled, labelled, with_labels, with_validation
 from repalign.distill.networks import frozen, logits_of
 from repalign.encoders import ENCODERS, load_encoder
-from repalign.encoders.finish import finish
+from repalign.encoders.finish import finish, seeded
 from repalign.encoders.spec import Spec, parse_spec
 from repalign.errors import InputError
 from repalign.stimuli import read_stimuli
@@ -19,6 +17,7 @@ from repalign.stimuli.torchvision_data import PREFIX, load_parts
 from repalign.types import Activations, Encoder
 
 VALIDATION_SEED = 0  # of the part that is set aside where the data bring none
+DRAWN = ("timm", "pocket", "python")  # sources whose untrained networks are drawn with the seed of a run
 FRESH = "a fresh classifier"  # how a note on one begins
 PARTS = {
     "train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test",
@@ -39,14 +38,16 @@ def load_teacher(spec: str) -> Encoder:
 def load_student(spec: str, num_classes: int, seed: int = 0) -> Encoder:
     """Load a classifier of `num_classes` that shall learn; what is untrained in it is drawn with `seed`.
 
-    `@random` builds timm's and pocket networks for the classes of the data; trained ones that have others get a fresh
-    classifier, which the notes say. Raises InputError for a network whose classifier can't be changed, and as
-    `load_encoder` does.
+    `@random` builds timm's and pocket networks for the classes of the data, and calls the function of a `python:` name
+    anew; networks that have other classes get a fresh classifier, which the notes say. Raises InputError for a network
+    whose classifier can't be changed, and as `load_encoder` does.
     """
     encoder, parsed = _network(spec), parse_spec(spec, ENCODERS)
     module, notes = encoder.module, encoder.notes
-    if encoder.untrained and parsed.source in ("timm", "pocket"):
-        module, notes = _build(parsed, num_classes, seed), (f"random weights drawn with seed {seed}",)
+    if encoder.untrained and parsed.source in DRAWN:
+        module = _build(parsed, num_classes, seed)
+    if module is not encoder.module:  # a network that a python: name holds can't be drawn anew
+        notes = (f"random weights drawn with seed {seed}", *notes[1:])
     given = count_classes(replace(encoder, module=module))
     if module is encoder.module and given == num_classes:
         return encoder
@@ -97,17 +98,13 @@ def _network(spec: str) -> Encoder:
     return encoder
 
 
-@contextmanager
-def _drawn(seed: int) -> Iterator[None]:
-    """Draw weights with a seed, and leave the caller's random state as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
-
-
 def _build(spec: Spec, num_classes: int, seed: int) -> nn.Module:
-    """Build an untrained network for the classes of the data."""
-    with _drawn(seed):
+    """Build an untrained network for the classes of the data, but where a function of the user's builds it."""
+    if spec.source == "python":
+        from repalign.encoders.python import draw
+
+        return draw(spec, seed)
+    with seeded(seed):
         if spec.source == "pocket":
             from repalign.encoders.pocket_models import build
 
@@ -127,7 +124,7 @@ def _renew(spec: str, module: nn.Module, given: int, num_classes: int, seed: int
             f"student {spec} gives {given} classes and the data have {num_classes}; build it with {num_classes}, or "
             f"give it timm's method reset_classifier(num_classes)"
         )
-    with _drawn(seed):
+    with seeded(seed):
         reset(num_classes)
 
 

@@ -82,6 +82,16 @@ def test_an_untrained_student_is_drawn_with_its_seed():
     assert first == again != other
 
 
+def test_ones_own_untrained_student_is_drawn_with_the_seed_too(modules):
+    first, again, other = (load_student("python:teachable:three@random", 3, seed) for seed in (1, 1, 2))
+    assert first.fingerprint == again.fingerprint != other.fingerprint
+    assert other.notes[0] == "random weights drawn with seed 2"
+    assert (
+        load_student("python:teachable:three", 3, 1).fingerprint
+        == load_student("python:teachable:three", 3).fingerprint
+    )
+
+
 def test_a_trained_student_of_these_classes_stays_as_it_is():
     assert load_student("pocket:resnet", 10).fingerprint == load_encoder("pocket:resnet").fingerprint
 

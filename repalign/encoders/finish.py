@@ -20,10 +20,10 @@ FINGERPRINT_BYTES = 16
 
 
 @contextmanager
-def seeded() -> Iterator[None]:
+def seeded(seed: int = SEED) -> Iterator[None]:
     """Draw the same untrained weights every time, and leave the caller's random state as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
+        torch.manual_seed(seed)
         yield
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from repalign.encoders.checkpoint import read_checkpoint
-from repalign.encoders.finish import explained, finish, seeded
+from repalign.encoders.finish import SEED, explained, finish, seeded
 from repalign.encoders.fit import fit
 from repalign.encoders.spec import Spec
 from repalign.errors import InputError
@@ -37,6 +37,14 @@ def load(spec: Spec, *, allow_partial: bool = False) -> Encoder:
     if spec.path:
         notes += fit(module, read_checkpoint(spec.path), name=str(spec), allow_partial=allow_partial)
     return finish(spec, module, preprocess, source=f"python:{spec.name}", untrained=spec.untrained, notes=notes)
+
+
+def draw(spec: Spec, seed: int) -> nn.Module:
+    """Call the user's function for a network whose weights are drawn with a seed; a network that is there stays.
+
+    Raises InputError as `load` does.
+    """
+    return _call(spec, _find(spec), seed)[0]
 
 
 def imagenet() -> Callable[..., Tensor]:
@@ -77,12 +85,12 @@ def _find(spec: Spec) -> object:
     return found
 
 
-def _call(spec: Spec, found: object) -> tuple[nn.Module, Callable[..., Any] | None]:
+def _call(spec: Spec, found: object, seed: int = SEED) -> tuple[nn.Module, Callable[..., Any] | None]:
     """Call what was found, unless it is a network already, and check what comes back."""
     if not isinstance(found, nn.Module):
         if not callable(found):
             raise InputError(f"{spec}: it names a {type(found).__name__}; name a function that returns a torch module")
-        with seeded(), explained(spec, "the call"):
+        with seeded(seed), explained(spec, "the call"):
             found = found()  # drawn with a fixed seed, where it draws
     module, preprocess = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
     if not isinstance(module, nn.Module) or not (preprocess is None or callable(preprocess)):
