@@ -210,7 +210,7 @@ def test_another_second_side_scores_as_a_comparison_of_its_own(nets, photos):
 
 
 def test_controls_are_as_strong_as_the_second_view_on_all_pictures():
-    stimuli, f = load_stimuli("bundled:photos:colour").take(range(48)), load_filter(CAT)
+    stimuli, f = load_stimuli("bundled:photos:colour").take(range(24)), load_filter(CAT)
     taken = sample(stimuli, stimuli.load, lambda i: f(stimuli.load(i), stimuli.extent[i]), seed=0)
     found = controls(("identity", "grey", "protan", "jpeg"), taken, f)
     assert [c.name for c in found] == ["identity", "grey", "protan", "jpeg"]
@@ -219,7 +219,7 @@ def test_controls_are_as_strong_as_the_second_view_on_all_pictures():
     assert found[2].filter.spec == "protan"
     assert found[3].filter is None
     assert "comes no nearer" in found[3].note
-    whole = [stimuli.load(i) for i in range(48)]
+    whole = [stimuli.load(i) for i in range(24)]
     against_whole = linear_difference(found[1].filter, whole, stimuli.extent) / linear_difference(
         f, whole, stimuli.extent
     )
@@ -284,7 +284,7 @@ def test_a_filters_difference_is_over_all_pictures(sides, photos):
 
 def test_controls_keep_their_strength_over_all_pictures_whatever_the_sample(nets, monkeypatch):
     monkeypatch.setattr("repalign.controls.PIXELS", 300_000)  # a few pictures
-    stimuli = load_stimuli("bundled:photos:colour").take(range(40))
+    stimuli = load_stimuli("bundled:photos:colour").take(range(16))
     for seed in (0, 1):
         left, right = load_sides(f"{nets}:net", None, stimuli, None, Options(filter=CAT, seed=seed))
         known = {}
@@ -293,7 +293,7 @@ def test_controls_keep_their_strength_over_all_pictures_whatever_the_sample(nets
         again = load_conditions(left, right, ("grey", "noise"), Options(seed=seed), known=known)
         assert again.controls == found.controls
         for control in found.controls:
-            truth = linear_difference(control.filter, [stimuli.load(i) for i in range(40)], stimuli.extent)
+            truth = linear_difference(control.filter, [stimuli.load(i) for i in range(16)], stimuli.extent)
             assert control.difference == pytest.approx(truth, rel=5e-3)
 
 
