@@ -11,8 +11,8 @@ from repalign.distill.rules import Choice
 
 DEFAULT_RULE = FALLBACK_RULE = "logits"  # what experiments/ofa_stages shows
 WHY_DEFAULT = (
-    "Why no branch: on CIFAR-10 with 500 and 2,000 labels branches added 0.1 to 0.2 points to OFA's logits alone, "
-    "whichever stages had them, and KD gave 0.9 to 1.5 points more than OFA with or without them "
+    "Why no branch: on CIFAR-10 with 500 and 2,000 labels branches added 0.1 to 0.2 points to OFA's logits alone, no "
+    "choice of stages clearly more, and KD gave 0.9 to 1.5 points more than OFA with or without them "
     "(experiments/ofa_stages); --rule gap, lag, knee or all takes stages"
 )
 GAMMA, TEMPERATURE = 1.0, 1.0  # of OFA-KD, as published for CIFAR
