@@ -1,5 +1,6 @@
 """What many tests share: pictures on disk, a small encoder, the command line in process."""
 
+import os
 import shutil
 import sys
 from dataclasses import replace
@@ -10,6 +11,7 @@ import torch
 from many_design import DESIGN
 from PIL import Image
 
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")  # peers give values here, not speed; LLVM once aborted a worker
 torch.set_num_threads(1)  # the tests compute little; threads that wait for each other cost more
 
 MODULE = """
