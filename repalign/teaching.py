@@ -46,8 +46,8 @@ def load_student(spec: str, num_classes: int, seed: int = 0) -> Encoder:
     module, notes = encoder.module, encoder.notes
     if encoder.untrained and parsed.source in DRAWN:
         module = _build(parsed, num_classes, seed)
-    if module is not encoder.module:  # a network that a python: name holds can't be drawn anew
-        notes = (f"random weights drawn with seed {seed}", *notes[1:])
+    if module is not encoder.module:  # but a network that a python: name holds, which can't be drawn anew
+        notes = (f"random weights drawn with seed {seed}", *notes[1:])  # the first told the seed of other encoders
     given = count_classes(replace(encoder, module=module))
     if module is encoder.module and given == num_classes:
         return encoder

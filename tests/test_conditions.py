@@ -283,7 +283,7 @@ def test_a_filters_difference_is_over_all_pictures(sides, photos):
 
 
 def test_controls_keep_their_strength_over_all_pictures_whatever_the_sample(nets, monkeypatch):
-    monkeypatch.setattr("repalign.controls.PIXELS", 300_000)  # a few pictures
+    monkeypatch.setattr("repalign.controls.PIXELS", 120_000)  # a few pictures
     stimuli = load_stimuli("bundled:photos:colour").take(range(16))
     for seed in (0, 1):
         left, right = load_sides(f"{nets}:net", None, stimuli, None, Options(filter=CAT, seed=seed))

@@ -86,9 +86,10 @@ def run_pair(parts: dict[str, Any], pair: str, teacher: nn.Module, out: Path) ->
     for seed in config["seeds"]:
         rows = run.read_rows(file := _file(out, str(seed), pair))
         left = [name for name in best if name not in {row["arm"] for row in rows}]
-        lesson = lesson_of(parts, teacher, config["apart"]["labels"], seed) if left else None
+        if not left:
+            continue
+        lesson = lesson_of(parts, teacher, config["apart"]["labels"], seed)
         for name in left:
-            assert lesson is not None
             beside = best.get(config["apart"]["arms"][name][-1], 0.0)
             score = accuracy(train_arm(name, best[name], beside, pair, teacher, lesson, seed), parts["test"])
             start = {"labels": config["apart"]["labels"], "pair": pair, "seed": seed}

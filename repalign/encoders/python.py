@@ -91,7 +91,7 @@ def _call(spec: Spec, found: object, seed: int = SEED) -> tuple[nn.Module, Calla
         if not callable(found):
             raise InputError(f"{spec}: it names a {type(found).__name__}; name a function that returns a torch module")
         with seeded(seed), explained(spec, "the call"):
-            found = found()  # drawn with a fixed seed, where it draws
+            found = found()  # where it draws, with the seed
     module, preprocess = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
     if not isinstance(module, nn.Module) or not (preprocess is None or callable(preprocess)):
         kinds = ", ".join(type(x).__name__ for x in found) if isinstance(found, tuple) else type(found).__name__
